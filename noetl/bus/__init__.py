@@ -1,0 +1,1 @@
+"""NATS: the doorbell. It says that a command waits; losing a ring costs time, never work."""

@@ -1,0 +1,81 @@
+"""What can happen to an execution. `at` is seconds since 1970, by the caller's clock."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from noetl.engine.value import Value
+
+Json = Any
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The execution begins with this payload."""
+
+    at: float
+    payload: Mapping[str, Json]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A command's tool call succeeded. `fired` is what its command carried."""
+
+    at: float
+    command: int
+    run: int
+    item: int | None
+    result: Value
+    fired: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A command's tool call failed; `result` is what the tool got before, if anything."""
+
+    at: float
+    command: int
+    run: int
+    item: int | None
+    error: Mapping[str, Json]
+    result: Value | None = None
+    fired: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """These many waiting commands of each run were cancelled after a failure, before any worker had them."""
+
+    at: float
+    counts: Mapping[int, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """The moment came that an earlier outcome asked for as `wake`."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Somebody asked for the execution to end now."""
+
+    at: float
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """The engine could not evaluate the routing of a step within its limits: that step's run fails, unhandled."""
+
+    at: float
+    error: Mapping[str, Json]
+    command: int | None = None
+    run: int | None = None
+    item: int | None = None
+
+
+Input = Start | Done | Failed | Withdrawn | Wake | Cancel | Broken

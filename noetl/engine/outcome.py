@@ -1,0 +1,101 @@
+"""What an input leads to: values that the caller stores in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from noetl.engine.state import State
+from noetl.engine.value import Value
+
+Json = Any
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """Work for a worker. `args` are those of the transition (loop items find theirs in their loop); `loop_results` names a loop's run."""
+
+    id: int
+    run: int
+    step: str
+    item: int | None = None
+    args: Mapping[str, Json] = field(default_factory=dict)
+    fired: tuple[int, ...] = ()
+    loop_results: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A line of the execution's history. A result is not in it: `command` or `run` leads to it."""
+
+    seq: int
+    type: str
+    at: float
+    step: str | None = None
+    run: int | None = None
+    item: int | None = None
+    command: int | None = None
+    status: str | None = None
+    detail: Json = None
+    error: Mapping[str, Json] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """A command's end. `result` replaces what the tool returned where a rule's `result` says so."""
+
+    command: int
+    status: str
+    result: Value | None = None
+    error: Mapping[str, Json] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """A variable's new value and where it came from."""
+
+    value: Json
+    type: str
+    step: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoopRow:
+    """A loop's counts as they are now. `items` and `args` only when it opens, `result` when a rule replaced the aggregate."""
+
+    run: int
+    step: str
+    total: int
+    issued: int
+    done: int
+    failed: int
+    cancelled: int
+    closed: bool
+    iterator: str = ""
+    items: Sequence[Json] | None = None
+    args: Mapping[str, Json] | None = None
+    loop_results: int | None = None
+    result: Value | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Everything that follows from one input.
+
+    `results` names for each step whose run finished where its result is: ("command", id) or ("loop", run).
+    `wake` is when the engine wants a Wake (0: at once). `withdraw` asks for the waiting commands to be cancelled, `revoke` for all of them.
+    """
+
+    state: State
+    commands: tuple[Command, ...] = ()
+    events: tuple[Event, ...] = ()
+    finished: tuple[Finish, ...] = ()
+    variables: Mapping[str, Variable] = field(default_factory=dict)
+    loops: tuple[LoopRow, ...] = ()
+    results: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    workload: Mapping[str, Json] | None = None
+    wake: float | None = None
+    withdraw: bool = False
+    revoke: bool = False
+    logs: tuple[str, ...] = ()

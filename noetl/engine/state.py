@@ -1,0 +1,102 @@
+"""An execution's state: small and counted. It never holds a result, and does not grow with what was done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Json = Any
+Status = Literal["RUNNING", "PAUSED", "COMPLETED", "FAILED", "CANCELLED"]
+TERMINAL: frozenset[str] = frozenset({"COMPLETED", "FAILED", "CANCELLED"})
+
+
+@dataclass(frozen=True, slots=True)
+class LoopState:
+    """How far a loop is. `cursor` is the next item to issue, `live` the items issued and not finished; `limit` 0 means no limit."""
+
+    total: int
+    limit: int
+    cursor: int = 0
+    live: int = 0
+    done: int = 0
+    failed: int = 0
+
+    @property
+    def closing(self) -> bool:
+        """Whether every item is finished, and only `loop.done` remains."""
+        return self.cursor == self.total and self.live == 0
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One entry into a step that is not finished. `fired` are the rules that fired at `step.enter`."""
+
+    id: int
+    step: str
+    routed: bool = False
+    fired: tuple[int, ...] = ()
+    loop: LoopState | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """An execution between two inputs. The counters make ids: the same inputs give the same ids."""
+
+    status: Status = "RUNNING"
+    runs: Mapping[int, Run] = field(default_factory=dict)
+    next_run: int = 1
+    next_command: int = 1
+    next_event: int = 1
+    end_args: Mapping[str, Json] | None = None
+    end_loop_results: int | None = None
+    end_ran: bool = False
+    failure: Mapping[str, Json] | None = None
+    deadline: float | None = None
+    last_step: str | None = None
+
+
+def encode(state: State) -> dict[str, Json]:
+    """Return the state as JSON; `decode` reads it back."""
+    document: dict[str, Json] = {
+        "status": state.status,
+        "runs": [_encode_run(run) for run in state.runs.values()],
+        "next": [state.next_run, state.next_command, state.next_event],
+    }
+    for name in ("end_args", "end_loop_results", "failure", "deadline", "last_step"):
+        value = getattr(state, name)
+        if value is not None:
+            document[name] = value
+    if state.end_ran:
+        document["end_ran"] = True
+    return document
+
+
+def decode(document: Mapping[str, Json]) -> State:
+    """Read a state that `encode` wrote."""
+    runs = [_decode_run(run) for run in document["runs"]]
+    next_run, next_command, next_event = document["next"]
+    return State(
+        status=document["status"],
+        runs={run.id: run for run in runs},
+        next_run=next_run,
+        next_command=next_command,
+        next_event=next_event,
+        end_args=document.get("end_args"),
+        end_loop_results=document.get("end_loop_results"),
+        end_ran=document.get("end_ran", False),
+        failure=document.get("failure"),
+        deadline=document.get("deadline"),
+        last_step=document.get("last_step"),
+    )
+
+
+def _encode_run(run: Run) -> list[Json]:
+    loop = run.loop
+    counts = None if loop is None else [loop.total, loop.limit, loop.cursor, loop.live, loop.done, loop.failed]
+    return [run.id, run.step, run.routed, list(run.fired), counts]
+
+
+def _decode_run(document: list[Json]) -> Run:
+    run_id, step, routed, fired, counts = document
+    return Run(run_id, step, routed, tuple(fired), None if counts is None else LoopState(*counts))

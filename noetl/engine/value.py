@@ -1,0 +1,78 @@
+"""A JSON value that is decoded when somebody looks at it, and not before."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+_UNREAD = object()
+
+
+class Value:
+    """JSON text, or a value made here, each turned into the other when first asked for."""
+
+    __slots__ = ("_raw", "_value")
+
+    def __init__(self, raw: bytes | None, value: Any = _UNREAD) -> None:
+        self._raw = raw
+        self._value = value
+
+    @classmethod
+    def of(cls, value: Any) -> Value:
+        """Wrap a value that is already decoded."""
+        return cls(None, value)
+
+    def get(self) -> Any:
+        """Return the decoded value; callers share it and must not change it."""
+        if self._value is _UNREAD:
+            assert self._raw is not None
+            self._value = loads(self._raw)
+        return self._value
+
+    def raw(self) -> bytes:
+        """Return the JSON text."""
+        if self._raw is None:
+            self._raw = dumps(self._value)
+        return self._raw
+
+    @property
+    def size(self) -> int:
+        """The JSON text's length in bytes."""
+        return len(self.raw())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Value) and bool(self.get() == other.get())
+
+    def __hash__(self) -> int:
+        return hash(self.raw())
+
+    def __repr__(self) -> str:
+        return f"Value({self.size} bytes)"
+
+    def __getstate__(self) -> bytes:
+        return self.raw()
+
+    def __setstate__(self, raw: bytes) -> None:
+        self._raw = raw
+        self._value = _UNREAD
+
+
+def loads(raw: bytes | str) -> Any:
+    """Decode JSON; integers of any size are kept."""
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        import json
+
+        return json.loads(raw)
+
+
+def dumps(value: Any) -> bytes:
+    """Encode JSON; integers of any size are kept, dates become ISO text."""
+    try:
+        return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS)
+    except TypeError:
+        import json
+
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str).encode()

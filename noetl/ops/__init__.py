@@ -1,0 +1,1 @@
+"""The library behind the verbs: starts, watches and stops processes, and speaks to the server."""

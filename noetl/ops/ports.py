@@ -1,0 +1,47 @@
+"""TCP ports of this machine: whether one is free, and who holds it."""
+
+from __future__ import annotations
+
+import socket
+
+import psutil
+
+
+def is_free(host: str, port: int) -> bool:
+    """Tell whether a server could listen there."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def free(host: str = "127.0.0.1") -> int:
+    """Return a port that nobody listens on now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+def reuse(recorded: int | None, host: str = "127.0.0.1") -> int:
+    """Return the port that was used before if it is free, another one otherwise."""
+    return recorded if recorded and is_free(host, recorded) else free(host)
+
+
+def holder(port: int) -> str:
+    """Say who listens on a port, as far as this user may know."""
+    try:
+        connections = psutil.net_connections("tcp")
+    except (psutil.Error, OSError):
+        return "a process of another user"
+    for connection in connections:
+        if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port and connection.pid:
+            try:
+                command = " ".join(psutil.Process(connection.pid).cmdline())[:100]
+            except psutil.Error:
+                command = "?"
+            return f"pid {connection.pid} ({command})"
+    return "a process of another user"

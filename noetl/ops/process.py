@@ -1,0 +1,309 @@
+"""Daemons of this machine: start one, know it again, stop all of it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+from noetl import home as files
+from noetl.errors import NoetlError
+
+Progress = Callable[[str], None]
+STOP_TIMEOUT = 10.0
+_CLOCK_STEP = 2.0
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is written down about a daemon: enough to tell it from a stranger that got its PID."""
+
+    service: str
+    pid: int
+    create_time: float
+    runs: tuple[str, ...]
+    log: str
+    started_at: float
+    port: int | None = None
+    url: str | None = None
+    version: str | None = None
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a live process takes: seconds since its start and bytes of memory, its children's included."""
+
+    uptime: float
+    memory: int
+
+
+def quiet(_message: str) -> None:
+    """Report progress to nobody."""
+
+
+def spawn(argv: Sequence[str], *, cwd: Path, environ: Mapping[str, str], log: Path, owner: int | None = None) -> psutil.Process:
+    """Start a process that outlives this one: a session of its own, no terminal, output appended to its log file."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        child = subprocess.Popen(
+            list(argv),
+            cwd=cwd,
+            env=dict(environ),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            user=owner,
+            group=owner,
+            extra_groups=None if owner is None else [],
+        )
+    try:
+        process = psutil.Process(child.pid)
+    finally:
+        child.returncode = 0  # Popen would warn that its child still runs: that is what a daemon is for
+    return process
+
+
+def record(
+    service: str, process: psutil.Process, *, runs: Sequence[str], log: Path, port: int | None, url: str | None, version: str
+) -> Record:
+    """Describe a daemon that was just started."""
+    started = process.create_time()
+    return Record(service, process.pid, started, tuple(runs), str(log), started, port, url, version)
+
+
+def write(home: Path, entry: Record) -> None:
+    """Write a daemon's PID file (the PID as plain text) and what else is known about it beside it."""
+    files.write_private(_sidecar(home, entry.service), json.dumps(asdict(entry)))
+    files.write_private(files.pid_file(home, entry.service), f"{entry.pid}\n")
+
+
+def read(home: Path, service: str, runs: Sequence[str]) -> Record | None:
+    """Return what the PID file and its sidecar say, whether or not that process still lives."""
+    try:
+        pid = int(files.pid_file(home, service).read_text())
+    except (OSError, ValueError):
+        return None
+    if pid <= 0:
+        return None
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        document = json.loads(_sidecar(home, service).read_text())
+        if document["pid"] == pid:
+            return Record(**{**document, "runs": tuple(document["runs"])})
+    log = str(files.log_file(home, service))
+    with contextlib.suppress(OSError, psutil.Error, ValueError):
+        created = psutil.Process(pid).create_time()
+        found = Record(service, pid, created, tuple(runs), log, created)
+        # Without the sidecar, a process that is younger than its PID file got a PID that was another's.
+        if created <= files.pid_file(home, service).stat().st_mtime + _CLOCK_STEP and is_alive(found):
+            return found
+    return Record(service, pid, 0.0, tuple(runs), log, 0.0)
+
+
+def find(home: Path, service: str, runs: Sequence[str]) -> Record | None:
+    """Return the live daemon of that name, or None; files that name a dead process or a stranger are removed."""
+    entry = read(home, service, runs)
+    if entry is not None and is_alive(entry):
+        return entry
+    if entry is not None or files.pid_file(home, service).exists():
+        forget(home, service)
+    return None
+
+
+def adopt(home: Path, service: str, pid: int, runs: Sequence[str], *, port: int | None, url: str | None, version: str) -> Record | None:
+    """Write the PID file anew for a daemon that runs without one; None if that PID does not run it."""
+    try:
+        process = psutil.Process(pid)
+        entry = record(service, process, runs=runs, log=files.log_file(home, service), port=port, url=url, version=version)
+    except psutil.Error:
+        return None
+    if not is_alive(entry):
+        return None
+    write(home, entry)
+    return entry
+
+
+def forget(home: Path, service: str) -> None:
+    """Remove a daemon's PID file and its sidecar."""
+    _sidecar(home, service).unlink(missing_ok=True)
+    files.pid_file(home, service).unlink(missing_ok=True)
+
+
+def is_alive(entry: Record) -> bool:
+    """Tell whether the process is still the one recorded: its PID, the kernel's start time, and what it runs."""
+    try:
+        process = psutil.Process(entry.pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return False
+        if abs(process.create_time() - entry.create_time) > _CLOCK_STEP:
+            return False
+        words = process.cmdline()
+    except psutil.Error:
+        return False
+    return all(any(word == part or word.endswith(f"/{part}") for word in words) for part in entry.runs)
+
+
+def usage(entry: Record) -> Usage | None:
+    """Return what a live daemon takes, None if it just ended."""
+    memory = 0
+    try:
+        family = tree(entry)
+        for process in family:
+            with contextlib.suppress(psutil.Error):
+                memory += process.memory_info().rss
+    except psutil.Error:
+        return None
+    return Usage(max(0.0, time.time() - entry.started_at), memory)
+
+
+def tree(entry: Record) -> list[psutil.Process]:
+    """Return the daemon's processes: itself, its descendants, and whatever else is of its session."""
+    members: set[psutil.Process] = set()
+    with contextlib.suppress(psutil.Error):
+        leader = psutil.Process(entry.pid)
+        if is_alive(entry):
+            members = {leader, *leader.children(recursive=True)} | _session(entry)
+        elif leader.create_time() == entry.create_time and leader.status() == psutil.STATUS_ZOMBIE:
+            members = _session(entry)
+    return [process for process in members if runs_still(process)]
+
+
+def stop(
+    home: Path,
+    service: str,
+    runs: Sequence[str],
+    *,
+    again: str,
+    timeout: float = STOP_TIMEOUT,
+    force: bool = False,
+    progress: Progress = quiet,
+    ask: signal.Signals = signal.SIGTERM,
+) -> Record | None:
+    """Stop a daemon and verify that its whole tree is gone; None if nothing ran.
+
+    It is asked to end itself and waited for; what is left after the timeout is killed with `force`, otherwise an error
+    says what still runs and which command (`again`) kills it.
+    """
+    entry = read(home, service, runs)
+    if entry is None:
+        forget(home, service)
+        return None
+    members = set(tree(entry))
+    if not members:
+        forget(home, service)
+        return None
+    leader = {process for process in members if process.pid == entry.pid}
+    for process in leader or members:
+        with contextlib.suppress(psutil.Error):
+            process.send_signal(ask)
+    left = _wait_gone(entry, members, timeout, progress)
+    if left and force:
+        progress(f"{service}: killing {_processes(len(left))} that did not end in {timeout:g} s")
+        for process in left:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        left = _wait_gone(entry, left, 5.0, quiet)
+    if left:
+        names = ", ".join(f"{process.pid}" for process in sorted(left, key=lambda one: one.pid))
+        raise NoetlError(f"{service} (pid {entry.pid}) still runs after {timeout:g} s: pid {names}", f"kill it: {again} --force")
+    forget(home, service)
+    return entry
+
+
+def wait_ready(entry: Record, answers: Callable[[], bool], *, timeout: float, log_from: int, progress: Progress = quiet) -> None:
+    """Wait until a daemon serves; if it ends or does not answer in time, raise with its last log lines."""
+    started = time.monotonic()
+    said = 0
+    while not answers():
+        waited = time.monotonic() - started
+        if not is_alive(entry):
+            raise NoetlError(f"{entry.service} ended while it started\n{tail(Path(entry.log), log_from)}", f"all of its log: {entry.log}")
+        if waited > timeout:
+            raise NoetlError(
+                f"{entry.service} (pid {entry.pid}) does not serve after {timeout:g} s\n{tail(Path(entry.log), log_from)}",
+                f"all of its log: {entry.log}",
+            )
+        if waited >= said + 2:
+            said += 2
+            progress(f"{entry.service}: waiting until it is ready ({said} s)")
+        time.sleep(0.02)
+
+
+def log_size(log: Path) -> int:
+    """Return the size of a log file now: where the next start's lines begin."""
+    return log.stat().st_size if log.exists() else 0
+
+
+def tail(log: Path, after: int = 0, lines: int = 20) -> str:
+    """Return a log's last lines, of those after the position `after`, indented."""
+    try:
+        with log.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(after if after <= size else 0, size - 64 * 1024))
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return "  (it wrote no log)"
+    last = text.splitlines()[-lines:]
+    return "\n".join(f"  | {line}" for line in last) or "  (it wrote nothing to its log)"
+
+
+def runs_still(process: psutil.Process) -> bool:
+    """Tell whether a process still runs; a dead one that nobody has waited for does not."""
+    try:
+        if process.status() != psutil.STATUS_ZOMBIE:
+            return bool(process.is_running())
+        process.wait(timeout=0)  # reaps it where it is a child of ours
+    except psutil.Error:
+        pass
+    return False
+
+
+def wait_gone(processes: Iterable[psutil.Process], timeout: float) -> list[psutil.Process]:
+    """Wait until these have ended, and return those that have not."""
+    until = time.monotonic() + timeout
+    left = list(processes)
+    while (left := [process for process in left if runs_still(process)]) and time.monotonic() < until:
+        time.sleep(0.01)
+    return left
+
+
+def _session(entry: Record) -> set[psutil.Process]:
+    found = set()
+    for pid in psutil.pids():
+        with contextlib.suppress(OSError, psutil.Error):
+            if os.getsid(pid) == entry.pid:
+                found.add(psutil.Process(pid))
+    return found
+
+
+def _wait_gone(entry: Record, members: set[psutil.Process], timeout: float, progress: Progress) -> set[psutil.Process]:
+    started = time.monotonic()
+    said = 0
+    members = set(members)
+    while True:
+        # The kernel gives no new process a PID that a session still uses, so what is in that session is the daemon's.
+        members |= _session(entry)
+        members = {process for process in members if runs_still(process)}
+        waited = time.monotonic() - started
+        if not members or waited >= timeout:
+            return members
+        if waited >= said + 1:
+            said += 1
+            progress(f"{entry.service}: stopping, {_processes(len(members))} left ({said} s)")
+        time.sleep(0.02 if waited < 1 else 0.1)
+
+
+def _processes(count: int) -> str:
+    return "1 process" if count == 1 else f"{count} processes"
+
+
+def _sidecar(home: Path, service: str) -> Path:
+    return files.pid_file(home, service).with_suffix(".json")

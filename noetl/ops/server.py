@@ -1,0 +1,129 @@
+"""The server's process on this machine: start until it is ready, stop until it is gone."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import noetl
+from noetl import home as files
+from noetl.errors import Conflict, NoetlError
+from noetl.ops import environment, ports, process, stack
+from noetl.ops.client import Client, server_url
+from noetl.ops.process import Progress, Record, quiet
+from noetl.settings import Settings
+
+RUNS = ("noetl.server",)
+_READY_TIMEOUT = 60.0
+
+
+@dataclass(frozen=True)
+class Start:
+    """A process that serves: what is known about it, and whether it already ran."""
+
+    record: Record
+    already: bool
+
+
+def start(settings: Settings, *, init_db: bool = False, progress: Progress = quiet) -> Start:
+    """Start the server on the settings' port and return once it is ready; one that already runs there is left alone.
+
+    Whatever the settings leave to the embedded stack is started first.
+    """
+    with stack.lock(settings.home, "server"):
+        before = find(settings)
+        if before is None and not ports.is_free(settings.host, settings.port):
+            raise Conflict(
+                f"port {settings.port} is taken by {ports.holder(settings.port)}",
+                "end that process, or take another port: noetl server start --port N",
+                code="port_taken",
+            )
+        stack.start(settings, progress)
+        if before is not None:
+            return Start(before, already=True)
+        files.token(settings)
+        return Start(_launch(settings, _name(settings), init_db, progress), already=False)
+
+
+def find(settings: Settings) -> Record | None:
+    """Return this home's live server on the settings' port, also one whose PID file is lost."""
+    for entry in running(settings.home):
+        if entry.port in (settings.port, None):
+            return entry
+    note = files.read_note(settings.home / f"server-{settings.port}.lock")
+    if not isinstance(note.get("pid"), int):
+        return None
+    url = server_url(replace(settings, server_url=None))
+    return process.adopt(settings.home, _name(settings), note["pid"], RUNS, port=settings.port, url=url, version=noetl.__version__)
+
+
+def running(home: Path) -> list[Record]:
+    """Return this home's live servers, one a port."""
+    names = sorted(path.stem.removeprefix("noetl_") for path in home.glob("noetl_server*.pid"))
+    return [entry for name in names if (entry := process.find(home, name, RUNS)) is not None]
+
+
+def stop(
+    settings: Settings,
+    *,
+    port: int | None = None,
+    timeout: float = process.STOP_TIMEOUT,
+    force: bool = False,
+    progress: Progress = quiet,
+) -> list[Record]:
+    """Stop this home's servers (or the one on a port), verify that they are gone, and return those that ran."""
+    find(settings)
+    stopped = []
+    for path in sorted(settings.home.glob("noetl_server*.pid")):
+        name = path.stem.removeprefix("noetl_")
+        entry = process.read(settings.home, name, RUNS)
+        if entry is not None and port is not None and entry.port != port:
+            continue
+        again = "noetl server stop" if port is None else f"noetl server stop --port {port}"
+        ran = process.stop(settings.home, name, RUNS, again=again, timeout=timeout, force=force, progress=progress)
+        stopped += [ran] if ran else []
+    return stopped
+
+
+def is_ready(entry: Record, settings: Settings) -> bool:
+    """Tell whether that server's process answers that it is ready."""
+    if entry.url is None:
+        return False
+    client = Client(entry.url, files.token(settings), timeout=2)
+    try:
+        return bool(client.get("/health")["pid"] == entry.pid) and client.answers("/ready")
+    except (NoetlError, KeyError, TypeError):
+        return False
+
+
+def _name(settings: Settings) -> str:
+    """Return the name of the PID file: `server` for the first, with its port for others beside it."""
+    taken = process.find(settings.home, "server", RUNS)
+    return "server" if taken is None or taken.port == settings.port else f"server_{settings.port}"
+
+
+def _launch(settings: Settings, name: str, init_db: bool, progress: Progress) -> Record:
+    log = files.log_file(settings.home, name)
+    log_from = process.log_size(log)
+    argv = [
+        sys.executable,
+        "-m",
+        "noetl.server",
+        "--host",
+        settings.host,
+        "--port",
+        str(settings.port),
+        *(["--init-db"] if init_db else []),
+    ]
+    child = process.spawn(argv, cwd=settings.home, environ=environment.for_child(settings, os.environ), log=log)
+    url = server_url(replace(settings, server_url=None))
+    entry = process.record(name, child, runs=RUNS, log=log, port=settings.port, url=url, version=noetl.__version__)
+    process.write(settings.home, entry)
+    try:
+        process.wait_ready(entry, lambda: is_ready(entry, settings), timeout=_READY_TIMEOUT, log_from=log_from, progress=progress)
+    except BaseException:
+        process.stop(settings.home, name, RUNS, again="noetl server stop", timeout=3, force=True)
+        raise
+    return entry

@@ -1,0 +1,154 @@
+"""The workers' processes on this machine: start until the server knows them, stop until they are gone."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import noetl
+from noetl import home as files
+from noetl.errors import NoetlError, NotFound, Unavailable, UsageError
+from noetl.ops import environment, process, stack
+from noetl.ops.client import START_A_SERVER, Client, connect
+from noetl.ops.process import Progress, Record, quiet
+from noetl.ops.server import Start
+from noetl.settings import Settings
+
+RUNS = ("noetl.worker",)
+POOL = "default"
+_READY_TIMEOUT = 60.0
+
+
+def start(
+    settings: Settings, *, name: str = "", pool: str = POOL, max_workers: int | None = None, count: int = 1, progress: Progress = quiet
+) -> list[Start]:
+    """Start workers and return once the server knows each; those that already run under these names are left alone."""
+    wanted = names(name, count)
+    client = connect(settings)
+    if not client.answers("/health"):
+        raise Unavailable(f"no server answers at {client.url}", START_A_SERVER)
+    slots = settings.max_workers if max_workers is None else max_workers
+    if slots < 1:
+        raise UsageError(f"a worker needs at least one slot, not {slots}", "--max-workers 16")
+    with ThreadPoolExecutor(len(wanted)) as executor:
+        return list(executor.map(lambda one: _start(settings, client, one, pool, slots, progress), wanted))
+
+
+def names(name: str, count: int) -> list[str]:
+    """Return the workers' names: NAME, or NAME-1 … NAME-K; without a name worker-1 … worker-K."""
+    if count < 1:
+        raise UsageError(f"{count} workers cannot be started", "--count 1")
+    if name and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
+        raise UsageError(f"{name!r} cannot be a worker's name", "use letters, digits, dots, hyphens and underscores, 64 at most")
+    if name and count == 1:
+        return [name]
+    return [f"{name or 'worker'}-{number}" for number in range(1, count + 1)]
+
+
+def running(home: Path) -> list[Record]:
+    """Return this home's live workers, also those whose PID files are lost."""
+    found = {path.stem.removeprefix("noetl_worker_") for path in home.glob("noetl_worker_*.pid")}
+    found |= {path.stem.removeprefix("worker-") for path in home.glob("worker-*.lock")}
+    return [entry for name in sorted(found) if (entry := find(home, name)) is not None]
+
+
+def find(home: Path, name: str) -> Record | None:
+    """Return the live worker of that name."""
+    if (entry := process.find(home, _service(name), RUNS)) is not None:
+        return entry
+    pid = files.read_note(home / f"worker-{name}.lock").get("pid")
+    if not isinstance(pid, int):
+        return None
+    return process.adopt(home, _service(name), pid, RUNS, port=None, url=None, version=noetl.__version__)
+
+
+def stop(
+    home: Path,
+    chosen: Sequence[str] = (),
+    *,
+    every: bool = False,
+    timeout: float = process.STOP_TIMEOUT,
+    force: bool = False,
+    progress: Progress = quiet,
+) -> list[Record]:
+    """Drain and stop workers: those named, the only one, or all of them; return those that ran."""
+    found = [name_of(entry) for entry in running(home)]
+    left_over = [path.stem.removeprefix("noetl_worker_") for path in home.glob("noetl_worker_*.pid")]
+    if unknown := [name for name in chosen if name not in found and name not in left_over]:
+        raise NotFound(f"no worker {unknown[0]!r} runs here", f"these do: {', '.join(found) or 'none'}")
+    if not chosen and not every and len(found) > 1:
+        raise UsageError(f"several workers run here: {', '.join(found)}", "noetl worker stop --name NAME, or --all")
+    wanted = list(chosen) or sorted({*found, *left_over})
+    if not wanted:
+        return []
+    with ThreadPoolExecutor(len(wanted)) as executor:
+        stopped = list(executor.map(lambda name: _stop(home, name, timeout, force, progress), wanted))
+    return [entry for entry in stopped if entry is not None]
+
+
+def name_of(entry: Record) -> str:
+    """Return a worker's name."""
+    return entry.service.removeprefix("worker_")
+
+
+def known(client: Client) -> list[dict[str, Any]]:
+    """Return the workers that the server knows, wherever they run."""
+    return list(client.get("/api/workers")["workers"])
+
+
+def _service(name: str) -> str:
+    return f"worker_{name}"
+
+
+def _start(settings: Settings, client: Client, name: str, pool: str, slots: int, progress: Progress) -> Start:
+    service = _service(name)
+    with stack.lock(settings.home, service):
+        before = find(settings.home, name)
+        if before is not None:
+            return Start(before, already=True)
+        log = files.log_file(settings.home, service)
+        log_from = process.log_size(log)
+        argv = [
+            sys.executable,
+            "-m",
+            "noetl.worker",
+            "--server-url",
+            client.url,
+            "--name",
+            name,
+            "--pool",
+            pool,
+            "--max-workers",
+            str(slots),
+        ]
+        # A worker never touches the server's database, so it gets neither its password nor its key.
+        own = replace(settings, postgres=None, encryption_key=None, server_url=client.url)
+        child = process.spawn(argv, cwd=settings.home, environ=environment.for_child(own, os.environ), log=log)
+        entry = process.record(service, child, runs=RUNS, log=log, port=None, url=None, version=noetl.__version__)
+        process.write(settings.home, entry)
+        try:
+            process.wait_ready(
+                entry, lambda: _is_known(client, name, entry.pid), timeout=_READY_TIMEOUT, log_from=log_from, progress=progress
+            )
+        except BaseException:
+            process.stop(settings.home, service, RUNS, again="noetl worker stop", timeout=3, force=True)
+            raise
+        return Start(entry, already=False)
+
+
+def _stop(home: Path, name: str, timeout: float, force: bool, progress: Progress) -> Record | None:
+    again = f"noetl worker stop --name {name}"
+    return process.stop(home, _service(name), RUNS, again=again, timeout=timeout, force=force, progress=progress)
+
+
+def _is_known(client: Client, name: str, pid: int) -> bool:
+    try:
+        return any(one.get("name") == name and one.get("pid") == pid and one.get("status") == "ready" for one in known(client))
+    except NoetlError:
+        return False

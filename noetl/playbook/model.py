@@ -1,0 +1,129 @@
+"""A playbook as typed, frozen values. Templates are kept as written; who renders them is in docs/architecture.md."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Json = Any
+"""A JSON value: None, bool, int, float, str, list or dict. Strings in it may be templates."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in the playbook's text, both numbers from 1."""
+
+    line: int
+    column: int
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A step to enter, and the args handed to it."""
+
+    step: str
+    args: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Next:
+    """Enter these steps; more than one means all of them, in parallel."""
+
+    targets: tuple[Target, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Enter this step now; counts as the run's transition."""
+
+    target: Target
+
+
+@dataclass(frozen=True, slots=True)
+class Set:
+    """Store variables, in this order. `merge_ctx` is merged into the variable `ctx`."""
+
+    values: tuple[tuple[str, Json], ...]
+    merge_ctx: Json | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Replace the step's result: by what the dotted name `source` leads to, or else by `value`."""
+
+    value: Json = None
+    source: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """End the execution FAILED with this message."""
+
+    message: Json
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """Write a line to the server's log."""
+
+    message: Json
+
+
+Action = Next | Call | Set | Result | Fail | Log
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One entry of `case`: its actions in the order in which they are carried out."""
+
+    when: Json
+    then: tuple[Action, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """Run the step's tool for each item; `items` is the template or list of `in`."""
+
+    items: Json
+    iterator: str
+    mode: Literal["sequential", "parallel"] = "sequential"
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """What a step runs: its kind, the rest of the mapping as written (without `kind`, `args` and `with`), its args."""
+
+    kind: str
+    config: Mapping[str, Json]
+    args: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of the workflow. `tool` is None for a `start` or `end` that does nothing. A `workbook` tool is already resolved."""
+
+    name: str
+    tool: Tool | None
+    desc: str = ""
+    args: Mapping[str, Json] = field(default_factory=dict)
+    loop: Loop | None = None
+    vars: tuple[tuple[str, Json], ...] = ()
+    rules: tuple[Rule, ...] = ()
+    next: tuple[Target, ...] = ()
+    position: Position = Position(1, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Playbook:
+    """A whole playbook; `steps` in the order of the document."""
+
+    name: str
+    path: str
+    steps: Mapping[str, Step]
+    description: str = ""
+    version: str = ""
+    labels: Mapping[str, Json] = field(default_factory=dict)
+    workload: Mapping[str, Json] = field(default_factory=dict)
+    spec: Json = None
+    warnings: tuple[str, ...] = ()

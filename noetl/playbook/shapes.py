@@ -1,0 +1,59 @@
+"""What a field of a tool may hold: in words for a message, as a test of a value, and as a JSON Schema."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from noetl.playbook.duration import seconds
+from noetl.playbook.expression import is_template
+from noetl.playbook.model import Json
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The values that a field takes. Wherever text is not among them a template still is, and null always means: not given."""
+
+    words: str
+    types: tuple[type, ...]
+    schema: Mapping[str, Any]
+
+    def accepts(self, value: Json) -> bool:
+        """Say whether a value as written in the playbook fits."""
+        if value is None or (isinstance(value, str) and is_template(value)):
+            return True
+        if isinstance(value, bool) and bool not in self.types:
+            return False
+        return isinstance(value, self.types)
+
+
+class _Texts(Shape):
+    __slots__ = ()
+
+    def accepts(self, value: Json) -> bool:
+        return all(isinstance(item, str) for item in value) if isinstance(value, list) else Shape.accepts(self, value)
+
+
+class _Duration(Shape):
+    __slots__ = ()
+
+    def accepts(self, value: Json) -> bool:
+        return value is None or seconds(value) is not None or (isinstance(value, str) and is_template(value))
+
+
+_TEMPLATE = {"type": "string", "pattern": r"\{\{|\{%"}
+_LENGTH = {"type": "string", "pattern": r"^\s*\d+(\.\d+)?\s*(ms|s|m|h|d)?\s*$"}
+
+ANY = Shape("anything", (object,), {})
+TEXT = Shape("text", (str,), {"type": ["string", "null"]})
+TEXTS = _Texts("text or a list of texts", (str,), {"type": ["string", "array", "null"], "items": {"type": "string"}})
+FLAG = Shape("true or false", (bool,), {"anyOf": [{"type": ["boolean", "null"]}, _TEMPLATE]})
+PORT = Shape("a number", (int, str), {"type": ["integer", "string", "null"]})
+MAPPING = Shape("a mapping", (dict,), {"anyOf": [{"type": ["object", "null"]}, _TEMPLATE]})
+TEXT_OR_MAPPING = Shape("text or a mapping", (str, dict), {"type": ["string", "object", "null"]})
+DURATION = _Duration(
+    'a length of time, such as 30, "30s" or "5m"',
+    (int, float, str),
+    {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, _LENGTH, _TEMPLATE, {"type": "null"}]},
+)

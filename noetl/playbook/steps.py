@@ -1,0 +1,125 @@
+"""The workflow: steps with their loops, rules and transitions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Literal
+
+from noetl.playbook.actions import read_then
+from noetl.playbook.check import Check
+from noetl.playbook.document import Node
+from noetl.playbook.expression import is_template
+from noetl.playbook.mistakes import quote
+from noetl.playbook.model import Json, Loop, Rule, Step
+from noetl.playbook.targets import read_next
+from noetl.playbook.tool import Workbook, read_tool
+
+STEP_WORDS = ("step", "desc", "tool", "args", "loop", "vars", "case", "next")
+LOOP_WORDS = ("in", "iterator", "mode")
+RULE_WORDS = ("when", "then")
+MODES: Mapping[str, Literal["sequential", "parallel"]] = {"sequential": "sequential", "parallel": "parallel", "async": "parallel"}
+TOOLLESS = ("start", "end")
+"""The steps that may do nothing but be passed through."""
+
+_SYNONYMS = {"description": "desc", "name": "step", "when": "case", "rules": "case", "with": "args", "data": "args", "call": "tool"}
+_TRUE = ("true", "1", "yes")
+
+
+def read_steps(check: Check, node: Node, workbook: Workbook) -> dict[str, Step]:
+    """Return the steps by name, in the order of the document; of two with one name the first counts."""
+    steps: dict[str, Step] = {}
+    if node.items is None:
+        check.mistakes.add(node.position, "`workflow` has to be a list of steps", "write workflow: [{step: start, …}, …]")
+        return steps
+    for item in node.items:
+        step = _step(check, item, workbook)
+        if step is None:
+            continue
+        if step.name in steps:
+            first = steps[step.name].position.line
+            check.mistakes.warn(step.position, f"there is a step {quote(step.name)} already, at line {first}; the first one counts")
+        steps.setdefault(step.name, step)
+    return steps
+
+
+def _step(check: Check, node: Node, workbook: Workbook) -> Step | None:
+    fields = check.mapping(node, "a step")
+    if node.fields is None:
+        return None
+    name_node = check.field(fields, "step")
+    name = check.name(name_node, "the name of a step") if name_node is not None else ""
+    place = f"the step {quote(name)}" if name else "a step"
+    if name_node is None:
+        check.mistakes.add(node.position, "a step needs a name: `step`")
+    if "type" in fields:
+        check.mistakes.add(fields["type"].position, f"`type` of {place} is from version 1 of the language", "write tool: {kind: …}")
+    check.words({word: field for word, field in fields.items() if word != "type"}, STEP_WORDS, place, _SYNONYMS)
+    tool_node, loop_node = check.field(fields, "tool"), check.field(fields, "loop")
+    if tool_node is None and "type" not in fields and (name not in TOOLLESS or loop_node is not None):
+        hint = "write tool: {kind: …}; only `start` and `end` without a loop do without"
+        check.mistakes.add(node.position, f"{place} needs a `tool`", hint)
+    desc = check.field(fields, "desc")
+    step = Step(
+        name=name,
+        tool=read_tool(check, tool_node, place, workbook) if tool_node is not None else None,
+        desc=desc.text if desc is not None else "",
+        args=check.values(check.field(fields, "args"), f"`args` of {place}"),
+        loop=_loop(check, loop_node) if loop_node is not None else None,
+        vars=tuple(check.values(check.field(fields, "vars"), f"`vars` of {place}").items()),
+        rules=tuple(_rules(check, check.field(fields, "case"))),
+        next=read_next(check, check.field(fields, "next")),
+        position=node.position,
+    )
+    return step if name else None
+
+
+def _loop(check: Check, node: Node) -> Loop | None:
+    fields = check.mapping(node, "`loop`")
+    if node.fields is None:
+        return None
+    check.words(fields, LOOP_WORDS, "`loop`")
+    items, iterator, mode_node = (check.field(fields, word) for word in LOOP_WORDS)
+    for word, found in (("in", items), ("iterator", iterator)):
+        if found is None:
+            check.mistakes.add(node.position, f"`loop` needs `{word}`", 'write loop: {in: "{{ … }}", iterator: NAME}')
+    name = check.name(iterator, "`iterator`") if iterator is not None else ""
+    if iterator is not None and name and not name.isidentifier():
+        message = f"`iterator` {quote(name)} cannot be a name in templates"
+        check.mistakes.add(iterator.position, message, "use letters, digits and underscores")
+    return Loop(check.value(items) if items is not None else None, name, _mode(check, mode_node))
+
+
+def _mode(check: Check, node: Node | None) -> Literal["sequential", "parallel"]:
+    if node is None:
+        return "sequential"
+    if isinstance(node.value, str) and node.value in MODES:
+        return MODES[node.value]
+    check.mistakes.add(node.position, f"unknown `mode` {quote(node.text)} of a loop", check.nearest(node.text, MODES))
+    return "sequential"
+
+
+def _rules(check: Check, node: Node | None) -> Iterator[Rule]:
+    if node is None:
+        return
+    if node.items is None:
+        check.mistakes.add(node.position, "`case` has to be a list", "write case: [{when: …, then: …}]")
+        return
+    for item in node.items:
+        fields = check.mapping(item, "an entry of `case`")
+        if item.fields is None:
+            continue
+        check.words(fields, RULE_WORDS, "an entry of `case`")
+        when, then = check.field(fields, "when"), check.field(fields, "then")
+        for word, found in (("when", when), ("then", then)):
+            if found is None:
+                check.mistakes.add(item.position, f"an entry of `case` needs `{word}`", "write {when: …, then: {next: NAME}}")
+        actions = read_then(check, then) if then is not None else ()
+        if when is not None:
+            yield Rule(_when(check, when), actions)
+
+
+def _when(check: Check, node: Node) -> Json:
+    value = node.value
+    if isinstance(value, str) and not is_template(value) and value.strip().lower() not in (*_TRUE, "false", "0", "no"):
+        check.mistakes.warn(node.position, "`when` is a text without {{ … }}, which is never true")
+    return check.value(node)

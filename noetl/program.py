@@ -1,0 +1,57 @@
+"""Invoke's program as the `noetl` command: the package's own verbs, wherever it is called."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+
+from invoke.exceptions import Exit, ParseError
+from invoke.program import Program
+
+from noetl import __version__
+from noetl.tasks import ns
+
+USAGE = 2
+
+
+class Command(Program):
+    """Invoke's program with exit code 2 for words that it does not understand."""
+
+    def parse_core(self, argv: list[str] | None) -> None:
+        """Parse the words that belong to no verb."""
+        try:
+            super().parse_core(argv)
+        except ParseError as error:
+            raise Exit(str(error), code=USAGE) from error
+
+    def parse_tasks(self) -> None:
+        """Parse the verbs and their flags."""
+        try:
+            super().parse_tasks()
+        except ParseError as error:
+            raise Exit(f"{error}\n  see: noetl --list, noetl VERB --help", code=USAGE) from error
+
+
+def run(words: Sequence[str]) -> None:
+    """Run the verb that the words name, and exit with its exit code."""
+    nouns = {str(name): [str(verb) for verb in noun.task_names] for name, noun in ns.collections.items()}
+    try:
+        Command(name="noetl", binary="noetl", version=__version__, namespace=ns).run(["noetl", *join(words, nouns)])
+    except BrokenPipeError:
+        # Whoever read the answer has gone, as `| head` does; Python would complain again when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def join(words: Sequence[str], nouns: Mapping[str, Sequence[str]]) -> list[str]:
+    """Join the first noun and its verb with a dot: `server start --init-db` is `server.start --init-db`; a noun alone lists its verbs."""
+    for index, word in enumerate(words):
+        if word.startswith("-"):
+            continue
+        if word not in nouns:
+            break
+        after = words[index + 1] if index + 1 < len(words) else ""
+        if after in nouns[word]:
+            return [*words[:index], f"{word}.{after}", *words[index + 2 :]]
+        return ["--list", word] if not after or after.startswith("-") else list(words)
+    return list(words)

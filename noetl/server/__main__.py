@@ -1,0 +1,105 @@
+"""Runs the server: `python -m noetl.server`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import uvicorn
+import uvloop
+
+from noetl import home
+from noetl.errors import NoetlError
+from noetl.server.app import create_app
+from noetl.logs import configure
+from noetl.server.runtime import Runtime
+from noetl.settings import Settings, read
+from noetl.store import migrate
+
+STOP_SECONDS = 6
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse the arguments, take the lock, serve until a signal comes; return the exit code."""
+    settings = read(os.environ)
+    parser = argparse.ArgumentParser(prog="python -m noetl.server", description="Run the NoETL server in the foreground.")
+    parser.add_argument("--host", default=settings.host, help="address to listen on (NOETL_HOST, default %(default)s)")
+    parser.add_argument("--port", type=int, default=settings.port, help="port to listen on (NOETL_PORT, default %(default)s)")
+    parser.add_argument("--init-db", action="store_true", help="make or update the database's schema first")
+    given = parser.parse_args(argv)
+    settings = replace(settings, host=given.host, port=given.port)
+    configure(settings.log_format)
+    try:
+        return uvloop.run(_serve(settings, given.init_db))
+    except NoetlError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return error.exit_code
+
+
+async def _serve(settings: Settings, init_db: bool) -> int:
+    lock = home.Lock(settings.home / f"server-{settings.port}.lock")
+    lock.acquire({"pid": os.getpid(), "port": settings.port, "host": settings.host, "started_at": time.time()})
+    runtime = _wire(settings)
+    if init_db:
+        await migrate.initialize(runtime.postgres)
+    try:
+        await runtime.open()
+        config = uvicorn.Config(
+            create_app(runtime),
+            host=settings.host,
+            port=settings.port,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            http="httptools",
+            timeout_graceful_shutdown=2,
+            timeout_keep_alive=75,
+            backlog=2048,
+        )
+        return await _run(_Server(config), runtime)
+    finally:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(runtime.close(), STOP_SECONDS)
+
+
+def _wire(settings: Settings) -> Runtime:
+    embedded = home.read_embedded(settings.home)
+    postgres = settings.postgres or embedded.postgres
+    if postgres is None:
+        raise NoetlError("no database is known", "set POSTGRES_HOST, or start the embedded one: noetl up", code="no_database")
+    playbooks = embedded.playbooks if settings.postgres is None else settings.playbooks
+    return Runtime(settings, postgres, playbooks, settings.nats_url or embedded.nats_url, home.token(settings))
+
+
+class _Server(uvicorn.Server):
+    """Leaves the signals to us: event streams have to end before it waits for them."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield
+
+
+async def _run(server: uvicorn.Server, runtime: Runtime) -> int:
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        runtime.stopping.set()
+        runtime.listeners.close()
+        server.should_exit = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    await server.serve()
+    return 0 if server.started else 3
+
+
+if __name__ == "__main__":
+    sys.exit(main())

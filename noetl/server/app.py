@@ -1,0 +1,51 @@
+"""The ASGI application: routes behind the gate."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from noetl import __version__
+from noetl.errors import NoetlError, NotFound, UsageError
+from noetl.server.answers import answer
+from noetl.server.gate import Gate, Receive, Scope, Send
+from noetl.server.routes import catalog, credentials, db, executions, health, variables, workers
+from noetl.server.runtime import Runtime
+
+
+def create_app(runtime: Runtime) -> Gate:
+    """Return the application of a running server."""
+    api = FastAPI(title="NoETL", version=__version__, docs_url="/docs", redoc_url=None, openapi_url="/openapi.json")
+    api.state.runtime = runtime
+    for module in (health, catalog, executions, variables, credentials, workers, db):
+        api.include_router(module.router)
+    api.add_exception_handler(NoetlError, _ours)
+    api.add_exception_handler(HTTPException, _theirs)
+    api.add_exception_handler(RequestValidationError, _invalid)
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        await api(scope, receive, send)
+
+    return Gate(application, runtime.token, runtime.settings.max_request, runtime.settings.max_result + runtime.settings.max_request)
+
+
+async def _ours(request: Request, error: Exception) -> Response:
+    assert isinstance(error, NoetlError)
+    return answer({"error": error.as_json()}, error.http_status)
+
+
+async def _theirs(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    found: NoetlError = NotFound(f"{request.method} {request.url.path} is not here", "see /docs")
+    if error.status_code != 404:
+        found = NoetlError(str(error.detail), "see /docs", code="http")
+    return answer({"error": found.as_json()}, error.status_code)
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    problem = UsageError(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}", "see /docs")
+    return answer({"error": problem.as_json()}, 400)

@@ -1,0 +1,119 @@
+"""A warm child process for routing that is not plain: loops, calls, multiplication, large results. It has a limit of time and memory."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import pickle
+import struct
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from noetl.engine.inputs import Input
+from noetl.engine.outcome import Outcome
+from noetl.engine.plan import Plan
+from noetl.engine.scope import Known
+from noetl.engine.state import State
+from noetl.errors import NoetlError
+
+HEADER = struct.Struct("!I")
+SECONDS = 10.0
+MEMORY = 1024**3
+
+
+class Exceeded(NoetlError):
+    """Templates that took more time or memory than routing may."""
+
+    code = "template_limit"
+
+
+class Evaluator:
+    """Runs `advance` in a child; the child is replaced when it goes past a limit."""
+
+    def __init__(self) -> None:
+        self._process: asyncio.subprocess.Process | None = None
+        self._lock = asyncio.Lock()
+        self._sent: set[int] = set()
+
+    async def advance(self, catalog_id: int, plan: Plan, state: State, given: Input, known: Known) -> Outcome:
+        """Do what `noetl.engine.advance` does. Raises Exceeded, or what the engine raises."""
+        async with self._lock:
+            process = await self._child()
+            playbook = None if catalog_id in self._sent else plan.playbook
+            try:
+                answer = await asyncio.wait_for(self._exchange(process, (catalog_id, playbook, state, given, known)), SECONDS)
+            except (TimeoutError, asyncio.IncompleteReadError, OSError) as error:
+                await self.close()
+                what = f"more than {SECONDS:g} s" if isinstance(error, TimeoutError) else f"more than {MEMORY // 1024**2} MiB of memory"
+                raise Exceeded(f"the templates of this step's routing need {what}", "compute such a value in a python step") from None
+            except BaseException:
+                await self.close()
+                raise
+            self._sent.add(catalog_id)
+        if isinstance(answer, Outcome):
+            return answer
+        raise answer
+
+    async def close(self) -> None:
+        """End the child."""
+        process, self._process = self._process, None
+        self._sent.clear()
+        if process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+    async def _child(self) -> asyncio.subprocess.Process:
+        if self._process is None or self._process.returncode is not None:
+            self._sent.clear()
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "noetl.server.evaluator", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, env={}, limit=1 << 20
+            )
+        return self._process
+
+    async def _exchange(self, process: asyncio.subprocess.Process, question: object) -> Any:
+        assert process.stdin is not None and process.stdout is not None
+        body = pickle.dumps(question, protocol=pickle.HIGHEST_PROTOCOL)
+        process.stdin.write(HEADER.pack(len(body)) + body)
+        await process.stdin.drain()
+        (length,) = HEADER.unpack(await process.stdout.readexactly(HEADER.size))
+        return pickle.loads(await process.stdout.readexactly(length))  # noqa: S301 - from our own child
+
+
+def serve(receive: Callable[[int], bytes], send: Callable[[bytes], object]) -> None:
+    """Answer questions until there are no more: the child's side."""
+    from noetl.engine.advance import advance
+
+    plans: dict[int, Plan] = {}
+    while header := receive(HEADER.size):
+        (length,) = HEADER.unpack(header)
+        catalog_id, playbook, state, given, known = pickle.loads(receive(length))  # noqa: S301 - from our own parent
+        if playbook is not None:
+            plans[catalog_id] = Plan(playbook)
+        try:
+            answer: Any = advance(plans[catalog_id], state, given, known)
+        except NoetlError as error:
+            answer = error
+        except MemoryError:
+            raise SystemExit(1) from None
+        body = pickle.dumps(answer, protocol=pickle.HIGHEST_PROTOCOL)
+        send(HEADER.pack(len(body)) + body)
+
+
+def main() -> None:
+    """Run the child: limits first, then questions from standard input."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
+    stdin, stdout = sys.stdin.buffer, sys.stdout.buffer
+
+    def send(body: bytes) -> None:
+        stdout.write(body)
+        stdout.flush()
+
+    serve(stdin.read, send)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,168 @@
+"""What a server remembers of an execution. The row's `revision` tells whether the memory is still true."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from noetl.engine.outcome import Command, Outcome
+from noetl.engine.plan import Plan
+from noetl.engine.scope import Known
+from noetl.engine.state import State
+from noetl.engine.value import Value
+
+Json = Any
+INLINE = 64 * 1024
+"""Results up to this many bytes are kept in memory, and evaluated in this process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """What a report needs to know of the command that it is about."""
+
+    run: int
+    step: str
+    item: int | None
+    attempt: int
+    fired: tuple[int, ...]
+    args: Mapping[str, Json]
+    loop_results: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class LoopInfo:
+    """What an item's command needs to know of its loop."""
+
+    args: Mapping[str, Json]
+    loop_results: int | None
+    total: int
+    iterator: str
+
+
+@dataclass
+class Execution:
+    """One execution in memory. `complete` means that every result and variable so far has passed through here."""
+
+    id: int
+    catalog_id: int
+    path: str
+    version: int
+    plan: Plan
+    revision: int
+    state: State
+    payload: Mapping[str, Json]
+    workload: Mapping[str, Json]
+    complete: bool = False
+    variables: dict[str, Json] | None = None
+    results: dict[str, Value | None] = field(default_factory=dict)
+    loop_of: dict[str, int] = field(default_factory=dict)
+    aggregates: dict[int, Value] = field(default_factory=dict)
+    items: dict[int, Sequence[Json]] = field(default_factory=dict)
+    loops: dict[int, LoopInfo] = field(default_factory=dict)
+    commands: dict[int, Issued] = field(default_factory=dict)
+    evicted: set[str] = field(default_factory=set)
+
+    def known(self, env: Mapping[str, str]) -> Known:
+        """Return what the engine may read."""
+        return Known(
+            execution_id=str(self.id),
+            catalog_id=str(self.catalog_id),
+            workload=self.workload,
+            payload=self.payload,
+            variables=self.variables or {},
+            results={step: value for step, value in self.results.items() if value is not None},
+            aggregates=self.aggregates,
+            items=self.items,
+            env=env,
+            spec=self.plan.playbook.spec,
+        )
+
+    def has(self, step: str) -> bool:
+        """Whether the latest result of a step, or that there is none, is in memory."""
+        return step in self.results or (self.complete and step not in self.evicted and step not in self.loop_of)
+
+    def accept(self, outcome: Outcome, results: Mapping[int, Value]) -> None:
+        """Take over what followed from an input. `results` are those of the commands that ended."""
+        self.state = outcome.state
+        if outcome.workload is not None:
+            self.workload = outcome.workload
+        if outcome.variables:
+            self.variables = {**(self.variables or {}), **{name: variable.value for name, variable in outcome.variables.items()}}
+        overrides = {finish.command: finish.result for finish in outcome.finished if finish.result is not None}
+        for step, (place, number) in outcome.results.items():
+            self._forget(step)
+            if place == "loop":
+                self.loop_of[step] = number
+            else:
+                self._remember(step, overrides.get(number) or results.get(number))
+        for finish in outcome.finished:
+            self.commands.pop(finish.command, None)
+        for row in outcome.loops:
+            if row.items is not None:
+                self.items[row.run] = row.items
+            if row.args is not None:
+                self.loops[row.run] = LoopInfo(row.args, row.loop_results, row.total, row.iterator)
+            if row.closed:
+                self.items.pop(row.run, None)
+                self.aggregates.pop(row.run, None)
+        for command in outcome.commands:
+            self.commands[command.id] = issued(command)
+
+    def _remember(self, step: str, value: Value | None) -> None:
+        if value is not None and value.size <= INLINE:
+            self.results[step] = value
+        else:
+            self.evicted.add(step)
+
+    def _forget(self, step: str) -> None:
+        self.results.pop(step, None)
+        self.loop_of.pop(step, None)
+        self.evicted.discard(step)
+
+
+def anew(execution: Execution) -> Execution:
+    """Return an execution as it is before its start."""
+    return Execution(
+        id=execution.id,
+        catalog_id=execution.catalog_id,
+        path=execution.path,
+        version=execution.version,
+        plan=execution.plan,
+        revision=0,
+        state=State(),
+        payload=execution.payload,
+        workload={},
+        complete=True,
+        variables={},
+    )
+
+
+def issued(command: Command) -> Issued:
+    """Return what is remembered of a command."""
+    return Issued(command.run, command.step, command.item, 1, command.fired, command.args, command.loop_results)
+
+
+def command_input(command: Command) -> dict[str, Json]:
+    """Return the part of a command that its row's `input` keeps."""
+    document: dict[str, Json] = {}
+    if command.args:
+        document["args"] = command.args
+    if command.fired:
+        document["fired"] = command.fired
+    if command.loop_results is not None:
+        document["loop_results"] = command.loop_results
+    return document
+
+
+def issued_from_row(row: Mapping[str, Any], document: Mapping[str, Json]) -> Issued:
+    """Read what is remembered of a command from its row and its decoded `input`."""
+    return Issued(
+        row["run_id"],
+        row["step"],
+        row["item"],
+        row["attempt"],
+        tuple(document.get("fired", ())),
+        document.get("args", {}),
+        document.get("loop_results"),
+    )

@@ -1,0 +1,89 @@
+"""What every request passes: the token, the size limit, and the shape of errors. Plain ASGI, for speed."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+import orjson
+
+from noetl.errors import NoetlError, TooLarge, Unauthorized
+from noetl.settings import Secret
+
+logger = logging.getLogger("noetl.server")
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+OPEN = frozenset({"/health", "/api/health", "/ready", "/api/ready"})
+REPORT = "/api/worker/report"
+
+
+class Gate:
+    """Lets through what has the token and is not too large; turns NoetlError into a JSON answer."""
+
+    def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]], token: Secret, max_request: int, max_report: int) -> None:
+        self._app = app
+        self._expected = b"Bearer " + token.reveal().encode()
+        self._max_request = max_request
+        self._max_report = max_report
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = False
+
+        async def watched(message: MutableMapping[str, Any]) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, self._limited(scope, receive), watched)
+        except NoetlError as error:
+            if started:
+                raise
+            await answer_error(send, error)
+
+    def _limited(self, scope: Scope, receive: Receive) -> Receive:
+        authorization = declared = b""
+        for name, value in scope["headers"]:
+            if name == b"authorization":
+                authorization = value
+            elif name == b"content-length":
+                declared = value
+        if scope["path"] not in OPEN and not hmac.compare_digest(authorization, self._expected):
+            raise Unauthorized("this needs the token", "send it as `Authorization: Bearer TOKEN`; it is in NOETL_HOME/token of the server, or NOETL_API_TOKEN")
+        limit = self._max_report if scope["path"] == REPORT else self._max_request
+        if declared.isdigit() and int(declared) > limit:
+            raise _too_large(limit)
+        if declared:
+            return receive
+        size = 0
+
+        async def counted() -> MutableMapping[str, Any]:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > limit:
+                raise _too_large(limit)
+            return message
+
+        return counted
+
+
+async def answer_error(send: Send, error: NoetlError) -> None:
+    """Answer an error as JSON."""
+    body = orjson.dumps({"error": error.as_json()}, default=str)
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    if error.http_status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
+    await send({"type": "http.response.start", "status": error.http_status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(f"the request is larger than {limit} bytes", "make it smaller, or raise NOETL_MAX_REQUEST of the server")

@@ -1,0 +1,191 @@
+"""Reads what is not in memory: executions, and the names that templates use."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+from noetl.engine import loops
+from noetl.engine.inputs import Done, Failed, Input, Start, Wake
+from noetl.engine.plan import NOTHING, Plan, Uses
+from noetl.engine.state import State, decode
+from noetl.engine.value import Value, loads
+from noetl.errors import NotFound
+from noetl.playbook.parse import parse
+from noetl.server.execution import INLINE, Execution, LoopInfo, issued_from_row
+from noetl.store.postgres import Database
+
+Json = Any
+PLANS = 256
+RESERVED = frozenset({"execution_id", "catalog_id", "job", "workload", "payload", "env", "spec", "steps", "now", "event", "error", "response", "result"})
+
+
+class Loader:
+    """Reads executions and their values from the database, and keeps the plans of playbooks."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._plans: OrderedDict[int, Plan] = OrderedDict()
+
+    async def plan(self, catalog_id: int) -> Plan:
+        """Return the plan of a catalog entry; an entry never changes."""
+        plan = self._plans.get(catalog_id)
+        if plan is None:
+            row = await self._database.row("catalog_entry", catalog_id, None, None)
+            if row is None:
+                raise NotFound(f"there is no catalog entry {catalog_id}", "see: noetl catalog list")
+            plan = Plan(parse(row["content"], row["path"]))
+            self._plans[catalog_id] = plan
+            if len(self._plans) > PLANS:
+                self._plans.popitem(last=False)
+        else:
+            self._plans.move_to_end(catalog_id)
+        return plan
+
+    async def execution(self, execution_id: int) -> Execution:
+        """Read an execution; raise NotFound if there is none."""
+        row = await self._database.row("load_execution", execution_id)
+        if row is None:
+            raise NotFound(f"there is no execution {execution_id}", "see: noetl execution list")
+        return Execution(
+            id=execution_id,
+            catalog_id=row["catalog_id"],
+            path=row["path"],
+            version=row["version"],
+            plan=await self.plan(row["catalog_id"]),
+            revision=row["revision"],
+            state=decode(loads(row["state"])),
+            payload=loads(row["payload"]),
+            workload=loads(row["workload"]),
+        )
+
+    async def command(self, execution: Execution, command_id: int) -> tuple[str, int] | None:
+        """Read what a report needs to know of its command; return the command's status and fence, None if there is no such command."""
+        row = await self._database.row("load_command", execution.id, command_id)
+        if row is None:
+            return None
+        execution.commands[command_id] = issued_from_row(row, loads(row["input"]))
+        return row["status"], row["fence"]
+
+    async def names(self, execution: Execution, uses: Uses) -> None:
+        """Read the step results and variables that are used and not in memory."""
+        roots = {root for root, _ in uses}
+        steps = {root for root in roots if root in execution.plan.step_names}
+        steps |= {attribute for root, attribute in uses if root == "steps" and attribute in execution.plan.step_names}
+        if ("steps", None) in uses:
+            steps |= execution.plan.step_names
+        await self.results(execution, [step for step in steps if not execution.has(step)])
+        if execution.variables is None and (roots - steps - RESERVED):
+            if execution.complete:
+                execution.variables = {}
+            else:
+                rows = await self._database.rows("load_variables", execution.id)
+                execution.variables = {row["name"]: loads(row["value"]) for row in rows}
+
+    async def results(self, execution: Execution, steps: Sequence[str]) -> None:
+        """Read the latest results of steps."""
+        if not steps:
+            return
+        rows = await self._database.rows("load_results", execution.id, list(steps))
+        found = {row["step"]: row for row in rows}
+        for step in steps:
+            row = found.get(step)
+            if row is None:
+                execution.results[step] = None
+            elif row["is_loop"]:
+                execution.results[step] = await self.aggregate(execution, row["run_id"])
+            else:
+                execution.results[step] = Value(row["result"].encode()) if row["result"] is not None else Value.of(None)
+
+    async def aggregate(self, execution: Execution, run: int) -> Value:
+        """Read a loop's result: the items' results in order, and counts."""
+        row = await self._database.row("load_aggregate", execution.id, run)
+        if row is None:
+            return Value.of(loops.aggregate([], 0, 0))
+        if row["result"] is not None:
+            return Value(row["result"].encode())
+        return Value(aggregate_text(row))
+
+    async def items(self, execution: Execution, run: int) -> Sequence[Json]:
+        """Read a loop's items, unless they are in memory."""
+        if run not in execution.items:
+            chunks = await self._database.rows("load_items", execution.id, run)
+            execution.items[run] = [item for chunk in chunks for item in loads(chunk["items"])]
+        return execution.items[run]
+
+    async def loop(self, execution: Execution, run: int) -> LoopInfo:
+        """Read what items need to know of their loop, unless it is in memory."""
+        if run not in execution.loops:
+            row = await self._database.row("load_loop", execution.id, run)
+            if row is None:
+                raise NotFound(f"execution {execution.id} has no loop {run}")
+            execution.loops[run] = LoopInfo(loads(row["args"]), row["loop_results"], row["total"], row["iterator"])
+        return execution.loops[run]
+
+    async def prepare(self, execution: Execution, given: Input) -> bool:
+        """Read what the engine may look at for an input; return whether it is cheap enough to be evaluated in this process."""
+        uses, plain = reads(execution.plan, execution.state, given)
+        await self.names(execution, uses)
+        for run in execution.state.runs.values():
+            if run.loop is None:
+                continue
+            plan = execution.plan.steps[run.step]
+            if isinstance(given, Wake) and run.loop.closing and run.id not in execution.aggregates:
+                execution.aggregates[run.id] = await self.aggregate(execution, run.id)
+                plain = plain and execution.aggregates[run.id].size <= INLINE
+            if plan.reads_items and (isinstance(given, Wake) or (isinstance(given, Done | Failed) and given.run == run.id)):
+                await self.items(execution, run.id)
+        used = {root for root, _ in uses} | {attribute for _, attribute in uses}
+        return plain and all(value is None or value.size <= INLINE for step, value in execution.results.items() if step in used)
+
+    def ready(self, execution: Execution, given: Input) -> bool | None:
+        """Return what `prepare` would if nothing has to be read, None if something has to be."""
+        uses, plain = reads(execution.plan, execution.state, given)
+        if isinstance(given, Wake):
+            return None
+        roots: set[str] = set()
+        for root, _ in uses:
+            roots.add(root)
+            if root == "steps" or (root in execution.plan.step_names and not execution.has(root)):
+                return None
+        if execution.variables is None:
+            if execution.complete:
+                execution.variables = {}
+            elif roots - execution.plan.step_names - RESERVED:
+                return None
+        if isinstance(given, Done | Failed):
+            if given.item is not None and execution.plan.steps[execution.state.runs[given.run].step].reads_items and given.run not in execution.items:
+                return None
+            if isinstance(given, Done) and given.result.size > INLINE and not is_trivial(execution.plan, execution.state, given.run):
+                return False
+        return plain
+
+
+def reads(plan: Plan, state: State, given: Input) -> tuple[Uses, bool]:
+    """Return the names that the engine may read for an input, and whether all expressions on its way are plain."""
+    match given:
+        case Start():
+            return plan.starting, plan.starting_plain
+        case Done() | Failed():
+            run = state.runs.get(given.run)
+            if run is None:
+                return NOTHING, True
+            step = plan.steps[run.step]
+            return step.routing, step.plain
+        case Wake():
+            steps = [plan.steps[run.step] for run in state.runs.values() if run.loop is not None]
+            return frozenset().union(*(step.routing for step in steps)), all(step.plain for step in steps)
+        case _:
+            return NOTHING, True
+
+
+def is_trivial(plan: Plan, state: State, run_id: int) -> bool:
+    """Whether the routing of a run's step looks at no value at all."""
+    run = state.runs.get(run_id)
+    return run is None or not plan.steps[run.step].own
+
+
+def aggregate_text(row: Any) -> bytes:
+    """Return the JSON text of a loop's result from its row, without decoding the items' results."""
+    return b'{"results":%s,"stats":{"total":%d,"success":%d,"failed":%d}}' % (row["results"].encode(), row["total"], row["done"], row["failed"])

@@ -1,0 +1,242 @@
+"""What waits to be committed, and the rows that a commit writes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from noetl.engine.inputs import Broken, Done, Failed, Input, Start
+from noetl.engine.outcome import Command, Outcome
+from noetl.engine.plan import Plan
+from noetl.engine.state import TERMINAL, encode
+from noetl.engine.value import Value, dumps
+from noetl.server.execution import Execution, command_input
+
+Json = Any
+CHUNK = 1000
+"""How many loop items one row keeps."""
+GRACE = 5.0
+"""Seconds that the server which wants to be woken at once has before the sweep does it."""
+
+
+@dataclass
+class Handout:
+    """A worker's free slots: commands that follow from its reports may be leased to it in the answer."""
+
+    worker_id: str
+    pool: str
+    free: int
+    commands: list[tuple[int, int]] = field(default_factory=list)
+
+
+@dataclass
+class Begin:
+    """A new execution."""
+
+    execution: Execution
+    parent: int | None
+    at: float
+    future: asyncio.Future[str]
+
+    @property
+    def execution_id(self) -> int:
+        """The new execution's id."""
+        return self.execution.id
+
+
+@dataclass
+class Report:
+    """A worker's word on a command: its result, or its error."""
+
+    execution_id: int
+    command: int
+    fence: int
+    at: float
+    future: asyncio.Future[str]
+    result: Value | None = None
+    error: Mapping[str, Json] | None = None
+    attempt: int = 1
+    started_at: float | None = None
+    handout: Handout | None = None
+
+
+@dataclass
+class Signal:
+    """Anything else that happens to an execution."""
+
+    execution_id: int
+    given: Input
+    future: asyncio.Future[str]
+
+
+Pending = Begin | Report | Signal
+
+
+def engine_input(execution: Execution, pending: Pending) -> Input:
+    """Return what the engine is told of a pending thing. A report's command must be in the execution's memory."""
+    match pending:
+        case Begin():
+            return Start(pending.at, pending.execution.payload)
+        case Signal():
+            return pending.given
+        case Report():
+            known = execution.commands[pending.command]
+            if pending.error is not None:
+                return Failed(pending.at, pending.command, known.run, known.item, pending.error, pending.result, known.fired)
+            return Done(pending.at, pending.command, known.run, known.item, pending.result or Value.of(None), known.fired)
+
+
+def broken_input(execution: Execution, pending: Pending, at: float, error: Mapping[str, Json]) -> Input:
+    """Return what the engine is told when it could not evaluate an input within its limits."""
+    if isinstance(pending, Report):
+        known = execution.commands[pending.command]
+        return Broken(at, error, pending.command, known.run, known.item)
+    return Broken(at, error)
+
+
+@dataclass
+class Write:
+    """The rows of one execution's part in a commit."""
+
+    execution: Execution
+    pendings: list[Pending] = field(default_factory=list)
+    begin: Begin | None = None
+    ended: list[tuple[Any, ...]] = field(default_factory=list)
+    issued: dict[int, list[Any]] = field(default_factory=dict)
+    happened: list[tuple[Any, ...]] = field(default_factory=list)
+    kept: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    looped: dict[int, tuple[Any, ...]] = field(default_factory=dict)
+    chunked: list[tuple[Any, ...]] = field(default_factory=list)
+    handed: list[tuple[Handout, int]] = field(default_factory=list)
+    wake: float | None = None
+    withdraw: bool = False
+    revoke: bool = False
+    logs: list[str] = field(default_factory=list)
+    at: float = 0
+
+    def add(self, pending: Pending, outcome: Outcome, at: float) -> None:
+        """Add what followed from a pending thing; the execution takes it over in memory."""
+        execution = self.execution
+        self.pendings.append(pending)
+        self.at = at
+        results: dict[int, Value] = {}
+        if isinstance(pending, Begin):
+            self.begin = pending
+        if isinstance(pending, Report):
+            if pending.result is not None and pending.error is None:
+                results[pending.command] = pending.result
+            self._end(pending, outcome)
+        execution.accept(outcome, results)
+        self._issue(pending, outcome)
+        self._record(outcome)
+        self.wake = outcome.wake
+        self.withdraw |= outcome.withdraw
+        self.revoke |= outcome.revoke
+        self.logs += outcome.logs
+
+    def _end(self, pending: Report, outcome: Outcome) -> None:
+        for finish in outcome.finished:
+            result = finish.result or (pending.result if finish.status == "done" else None)
+            self.ended.append(
+                (
+                    self.execution.id,
+                    finish.command,
+                    pending.fence,
+                    finish.status,
+                    text(result) if result is not None else None,
+                    encoded(finish.error),
+                    pending.attempt,
+                    moment(pending.started_at),
+                )
+            )
+
+    def _issue(self, pending: Pending, outcome: Outcome) -> None:
+        handout = pending.handout if isinstance(pending, Report) else None
+        for command in outcome.commands:
+            tool = self.execution.plan.steps[command.step].step.tool
+            assert tool is not None
+            pool = pool_of(self.execution.plan, command.step)
+            worker = None
+            if handout is not None and handout.free > 0 and handout.pool == pool:
+                handout.free -= 1
+                handout.commands.append((self.execution.id, command.id))
+                self.handed.append((handout, command.id))
+                worker = handout.worker_id
+            self.issued[command.id] = [
+                self.execution.id, command.id, command.run, command.step, command.item, tool.kind, pool, _input_text(command), worker
+            ]  # fmt: skip
+
+    def _record(self, outcome: Outcome) -> None:
+        eid = self.execution.id
+        for event in outcome.events:
+            self.happened.append(
+                (eid, event.seq, event.type, event.step, event.run, event.item, event.command, event.status)
+                + (encoded(event.detail), encoded(event.error), moment(event.at))
+            )
+        for name, variable in outcome.variables.items():
+            self.kept[name] = (eid, name, dumps(variable.value).decode(), variable.type, variable.step)
+        for row in outcome.loops:
+            if row.items is not None:
+                for chunk, start in enumerate(range(0, len(row.items), CHUNK)):
+                    self.chunked.append((eid, row.run, chunk, dumps(row.items[start : start + CHUNK]).decode()))
+            args = encoded(row.args) if row.args else self.looped[row.run][10] if row.run in self.looped else None
+            memo = row.loop_results if row.args is not None else self.looped[row.run][11] if row.run in self.looped else None
+            result = text(row.result) if row.result is not None else None
+            self.looped[row.run] = (
+                (eid, row.run, row.step, row.iterator or None, row.total, row.issued, row.done, row.failed, row.cancelled, row.closed)
+                + (args, memo, result)
+            )  # fmt: skip
+
+    def undo(self) -> None:
+        """Give back what was handed out: the commit did not happen."""
+        for handout, command in self.handed:
+            handout.free += 1
+            handout.commands.remove((self.execution.id, command))
+
+    @property
+    def waiting(self) -> list[tuple[str, int, int]]:
+        """The commands that nobody was handed: (pool, execution, command)."""
+        return [(row[6], row[0], row[1]) for row in self.issued.values() if row[8] is None]
+
+    def rows(self) -> tuple[tuple[Any, ...] | None, tuple[Any, ...] | None]:
+        """Return the row of `begun` or that of `moved`."""
+        execution = self.execution
+        state = execution.state
+        status, at = state.status, moment(self.at)
+        document = dumps(encode(state)).decode()
+        error = encoded(state.failure) if status in TERMINAL else None
+        due = None if self.wake is None or status in TERMINAL else moment(self.wake or self.at + GRACE)
+        if self.begin is not None:
+            head = (execution.id, execution.catalog_id, execution.path, execution.version, status, document)
+            tail = (encoded(dict(execution.payload)), encoded(dict(execution.workload)), error, self.begin.parent, due, at)
+            return head + tail, None
+        return None, (execution.id, execution.revision, status, document, error, due, at, self.withdraw, self.revoke)
+
+
+def pool_of(plan: Plan, step: str) -> str:
+    """Return the pool whose workers run a step."""
+    del plan, step
+    return "default"
+
+
+def text(value: Value) -> str:
+    """Return a value's JSON text for a `json` column."""
+    return value.raw().decode()
+
+
+def encoded(value: Json) -> str | None:
+    """Return JSON text, or None for nothing."""
+    return None if value is None else dumps(value).decode()
+
+
+def moment(at: float | None) -> datetime | None:
+    """Return a point in time for a `timestamptz` column."""
+    return None if at is None else datetime.fromtimestamp(at, UTC)
+
+
+def _input_text(command: Command) -> str:
+    document = command_input(command)
+    return dumps(document).decode() if document else "{}"

@@ -1,0 +1,71 @@
+"""Credentials: stored encrypted, shown without their data unless it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from noetl.engine.value import dumps
+from noetl.errors import NotFound
+from noetl.server.answers import answer, body_of, iso, mapping_of, raw, runtime_of, text_of
+
+router = APIRouter(prefix="/api/credentials", tags=["credentials"])
+PLAYBOOKS = "@playbooks"
+"""The name under which workers find the platform's database for playbooks."""
+
+
+@router.post("")
+async def store(request: Request) -> Response:
+    """Store a credential, or replace it: `{name, type, data, meta?, tags?, description?}`."""
+    runtime = runtime_of(request)
+    document = await body_of(request)
+    name, kind = text_of(document, "name"), text_of(document, "type")
+    sealed = runtime.vault.encrypt(name, mapping_of(document, "data"))
+    meta = dumps(mapping_of(document, "meta")).decode()
+    tags = [str(tag) for tag in document.get("tags") or []]
+    await runtime.database.run("credential_write", name, kind, sealed, meta, tags, str(document.get("description") or ""))
+    return answer({"status": "success", "name": name, "type": kind})
+
+
+@router.get("")
+async def credentials(request: Request) -> Response:
+    """List the credentials, without their data."""
+    rows = await runtime_of(request).database.rows("credentials")
+    return answer({"credentials": [_document(row) for row in rows], "count": len(rows)})
+
+
+@router.get("/{name}")
+async def credential(request: Request, name: str, include_data: bool = False) -> Response:
+    """Return a credential; its data only with `include_data=true`."""
+    runtime = runtime_of(request)
+    if name == PLAYBOOKS and runtime.playbooks is not None:
+        found = runtime.playbooks
+        data = {"db_host": found.host, "db_port": found.port, "db_user": found.user, "db_name": found.database, "db_password": found.password.reveal()}
+        return answer({"name": name, "type": "postgres", **({"data": data} if include_data else {})})
+    row = await runtime.database.row("credential", name)
+    if row is None:
+        raise NotFound(f"there is no credential {name}", 'store it: POST /api/credentials {"name": …, "type": …, "data": {…}}')
+    return answer({**_document(row), **({"data": runtime.vault.decrypt(name, row["data"])} if include_data else {})})
+
+
+@router.delete("/{name}")
+async def delete(request: Request, name: str) -> Response:
+    """Delete a credential."""
+    if await runtime_of(request).database.row("credential_delete", name) is None:
+        raise NotFound(f"there is no credential {name}", "see: GET /api/credentials")
+    return answer({"status": "success", "name": name})
+
+
+def _document(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "name": row["name"],
+        "type": row["type"],
+        "meta": raw(row["meta"]),
+        "tags": row["tags"],
+        "description": row["description"],
+        "created_at": iso(row["created_at"]),
+        "updated_at": iso(row["updated_at"]),
+    }

@@ -1,0 +1,296 @@
+"""Executions: begin, watch, cancel."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, Request
+from starlette.responses import Response, StreamingResponse
+
+from noetl.engine.inputs import Cancel
+from noetl.engine.state import TERMINAL, State
+from noetl.engine.value import Value, loads
+from noetl.errors import Conflict, NotFound, TooLarge, UsageError
+from noetl.server.answers import answer, body_of, id_of, iso, limit_of, mapping_of, raw, runtime_of
+from noetl.server.execution import Execution
+from noetl.server.listeners import wait
+from noetl.server.pending import Begin
+from noetl.server.routes.catalog import unknown
+from noetl.server.runtime import Runtime
+
+Json = Any
+router = APIRouter(tags=["executions"])
+MAX_PAYLOAD = 4 * 1024 * 1024
+LOOK_AGAIN = 2.0
+"""Seconds after which a watcher looks for events that another server has written."""
+
+
+@router.post("/api/execute")
+@router.post("/api/executions/run")
+async def execute(request: Request) -> Response:
+    """Begin an execution: `{path | catalog_id, version?, payload?, parent_execution_id?}`."""
+    runtime = runtime_of(request)
+    document = await body_of(request)
+    payload = mapping_of(document, "payload") or mapping_of(document, "workload")
+    if len(orjson.dumps(payload)) > MAX_PAYLOAD:
+        raise TooLarge(f"the payload is larger than {MAX_PAYLOAD} bytes", "put the data into a file or a table and pass its name")
+    row = await _entry(runtime, document)
+    plan = await runtime.loader.plan(row["catalog_id"])
+    execution = Execution(
+        id=runtime.execution_id(),
+        catalog_id=row["catalog_id"],
+        path=row["path"],
+        version=row["version"],
+        plan=plan,
+        revision=0,
+        state=State(),
+        payload=payload,
+        workload={},
+        complete=True,
+        variables={},
+    )
+    parent = document.get("parent_execution_id")
+    future = asyncio.get_running_loop().create_future()
+    begin = Begin(execution, id_of(str(parent)) if parent else None, time.time(), future)
+    await runtime.committer.put(begin)
+    return answer({"execution_id": str(execution.id), "status": "started", "commands_generated": begin.execution.state.next_command - 1})
+
+
+@router.get("/api/executions")
+async def executions(request: Request, status: str | None = None, path: str | None = None, limit: int = 50, before: str | None = None) -> Response:
+    """List executions, newest first; `next` is the `before` of the next page."""
+    if status is not None and status.upper() not in {"RUNNING", "PAUSED", *TERMINAL}:
+        raise UsageError(f"status {status!r} is not known", "use RUNNING, PAUSED, COMPLETED, FAILED or CANCELLED")
+    limit = limit_of(limit)
+    wanted = status.upper() if status else None
+    rows = await runtime_of(request).database.rows("executions", wanted, path, id_of(before) if before else None, None, limit)
+    following = str(rows[-1]["execution_id"]) if len(rows) == limit else None
+    return answer({"executions": [_summary(row) for row in rows], "next": following})
+
+
+@router.get("/api/executions/{execution_id}")
+async def execution(request: Request, execution_id: str) -> Response:
+    """Return an execution with its events."""
+    runtime = runtime_of(request)
+    row = await _row(runtime, execution_id)
+    return answer({**_summary(row), "payload": raw(row["payload"]), "events": await _events(runtime, row, 0, 100_000)})
+
+
+@router.get("/api/executions/{execution_id}/status")
+async def status(request: Request, execution_id: str) -> Response:
+    """Return where an execution stands: its steps, variables, and the last step's result."""
+    runtime = runtime_of(request)
+    row = await _row(runtime, execution_id)
+    steps = await runtime.database.rows("steps", row["execution_id"])
+    state = loads(row["state"])
+    variables = await runtime.database.rows("variables", row["execution_id"])
+    done = [step["step"] for step in steps if _step_state(step) == "done"]
+    last = state.get("last_step")
+    return answer(
+        {
+            **_summary(row),
+            "current_step": next((run[1] for run in state["runs"]), last),
+            "completed_steps": list(dict.fromkeys(done)),
+            "completed": row["status"] in TERMINAL,
+            "failed": row["status"] == "FAILED",
+            "variables": {variable["name"]: raw(variable["value"]) for variable in variables},
+            "result_step": last,
+            "result": orjson.Fragment((await result_of(runtime, row["execution_id"], last)).raw()) if last else None,
+        }
+    )
+
+
+@router.get("/api/executions/{execution_id}/steps")
+async def steps(request: Request, execution_id: str) -> Response:
+    """Return one entry for each run of a step: state, times, attempts, loop counts."""
+    runtime = runtime_of(request)
+    row = await _row(runtime, execution_id)
+    rows = await runtime.database.rows("steps", row["execution_id"])
+    return answer({**_summary(row), "steps": [_step(step) for step in rows]})
+
+
+@router.get("/api/executions/{execution_id}/result/{step}")
+async def result(request: Request, execution_id: str, step: str) -> Response:
+    """Return the latest result of a step; of a loop its aggregate."""
+    runtime = runtime_of(request)
+    row = await _row(runtime, execution_id)
+    return Response((await result_of(runtime, row["execution_id"], step)).raw(), media_type="application/json")
+
+
+@router.post("/api/executions/{execution_id}/cancel")
+async def cancel(request: Request, execution_id: str) -> Response:
+    """Cancel an execution: no further step runs, workers stop what they run. `{reason?}`"""
+    runtime = runtime_of(request)
+    row = await _row(runtime, execution_id)
+    if row["status"] in TERMINAL:
+        if row["status"] == "CANCELLED":
+            return answer({"execution_id": execution_id, "status": "CANCELLED"})
+        raise Conflict(f"execution {execution_id} is {row['status']}", f"see: noetl execution status {execution_id}")
+    document = await body_of(request)
+    became = await runtime.committer.signal(row["execution_id"], Cancel(time.time(), str(document.get("reason", ""))[:1000]))
+    return answer({"execution_id": execution_id, "status": became})
+
+
+@router.get("/api/executions/{execution_id}/events")
+async def events(request: Request, execution_id: str, after: int = 0, limit: int = 1000) -> Response:
+    """Return an execution's events after one of them."""
+    runtime = runtime_of(request)
+    row = await _row(runtime, execution_id)
+    found = await _events(runtime, row, after, limit_of(limit, 10_000))
+    return answer({"execution_id": execution_id, "status": row["status"], "events": found})
+
+
+@router.get("/api/executions/{execution_id}/stream")
+async def stream(request: Request, execution_id: str, after: int = 0) -> Response:
+    """Send an execution's events as they happen (server-sent events), and `end` when it is final."""
+    runtime = runtime_of(request)
+    row = await _row(runtime, execution_id)
+    last = request.headers.get("last-event-id", "")
+    start = int(last) if last.isdigit() else after
+    return StreamingResponse(_stream(runtime, row["execution_id"], start), media_type="text/event-stream", headers={"cache-control": "no-store"})
+
+
+async def result_of(runtime: Runtime, execution_id: int, step: str) -> Value:
+    """Return the latest result of a step; null where there is none."""
+    execution = await runtime.loader.execution(execution_id)
+    if step in execution.plan.step_names:
+        await runtime.loader.results(execution, [step])
+    return execution.results.get(step) or Value.of(None)
+
+
+async def _stream(runtime: Runtime, execution_id: int, after: int) -> AsyncIterator[bytes]:
+    async with runtime.listeners.watch("execution", execution_id) as moved:
+        quiet = 0.0
+        while not runtime.listeners.closed:
+            moved.clear()
+            row = await runtime.database.row("execution", execution_id)
+            assert row is not None
+            found = await _events(runtime, row, after, 500, results=False)
+            for event in found:
+                yield b"id: %d\nevent: event\ndata: %s\n\n" % (int(event["event_id"]), orjson.dumps(event))
+            if found:
+                after, quiet = int(found[-1]["event_id"]), 0.0
+                if len(found) == 500:
+                    continue
+            if row["status"] in TERMINAL:
+                yield b"event: end\ndata: %s\n\n" % orjson.dumps(_summary(row))
+                return
+            await wait(moved, LOOK_AGAIN)
+            quiet += LOOK_AGAIN
+            if quiet >= 10:
+                quiet = 0.0
+                yield b": ping\n\n"
+
+
+async def _entry(runtime: Runtime, document: Mapping[str, Json]) -> Mapping[str, Any]:
+    catalog_id, path, version = document.get("catalog_id"), document.get("path"), document.get("version")
+    if catalog_id is None and not isinstance(path, str):
+        raise UsageError("neither path nor catalog_id is given", '{"path": "…", "payload": {…}}')
+    if version in ("latest", ""):
+        version = None
+    if version is not None and not str(version).isdigit():
+        raise UsageError(f"version {version!r} is no number", "leave it out for the newest")
+    wanted = id_of(str(catalog_id), "catalog") if catalog_id is not None else None
+    row = await runtime.database.row("catalog_entry", wanted, path, int(version) if version is not None else None)
+    if row is None:
+        raise unknown(path if isinstance(path, str) else str(catalog_id), int(version) if version is not None else None)
+    found: Mapping[str, Any] = row
+    return found
+
+
+async def _row(runtime: Runtime, execution_id: str) -> Mapping[str, Any]:
+    row = await runtime.database.row("execution", id_of(execution_id))
+    if row is None:
+        raise NotFound(f"there is no execution {execution_id}", "see: noetl execution list")
+    found: Mapping[str, Any] = row
+    return found
+
+
+def _summary(row: Mapping[str, Any]) -> dict[str, Json]:
+    return {
+        "execution_id": str(row["execution_id"]),
+        "path": row["path"],
+        "version": row["version"],
+        "catalog_id": str(row["catalog_id"]),
+        "status": row["status"],
+        "start_time": iso(row["start_time"]),
+        "end_time": iso(row["end_time"]),
+        "duration": round(row["duration"], 4),
+        "parent_execution_id": str(row["parent_execution_id"]) if row["parent_execution_id"] else None,
+        "error": raw(row["error"]),
+    }
+
+
+async def _events(runtime: Runtime, row: Mapping[str, Any], after: int, limit: int, *, results: bool = True) -> list[dict[str, Json]]:
+    found = []
+    for event in await runtime.database.rows("events", row["execution_id"], after, limit):
+        document = {
+            "event_id": str(event["seq"]),
+            "event_type": event["event_type"],
+            "node_id": event["step"],
+            "node_name": event["step"],
+            "status": event["status"],
+            "created_at": iso(event["created_at"]),
+            "timestamp": iso(event["created_at"]),
+            "context": {"run_id": event["run_id"], "item": event["item"], "command_id": event["command_id"], "detail": raw(event["detail"])},
+            "error": raw(event["error"]),
+            "execution_id": str(row["execution_id"]),
+            "catalog_id": str(row["catalog_id"]),
+            "parent_execution_id": str(row["parent_execution_id"]) if row["parent_execution_id"] else None,
+            "parent_event_id": None,
+            "duration": event["duration"],
+        }
+        if results:
+            document["result"] = await _event_result(runtime, row["execution_id"], event)
+        found.append(document)
+    return found
+
+
+async def _event_result(runtime: Runtime, execution_id: int, event: Mapping[str, Any]) -> Json:
+    if event["event_type"] != "loop.done":
+        return raw(event["result"])
+    execution = await runtime.committer.execution(execution_id)
+    return orjson.Fragment((await runtime.loader.aggregate(execution, event["run_id"])).raw())
+
+
+def _step_state(row: Mapping[str, Any]) -> str:
+    if row["total"] is not None:
+        if not row["closed"]:
+            return "running"
+        return "cancelled" if row["loop_cancelled"] else "failed" if row["loop_failed"] and not row["loop_done"] else "done"
+    return next((state for state in ("running", "waiting", "failed", "cancelled") if row[state]), "done")
+
+
+def _step(row: Mapping[str, Any]) -> dict[str, Json]:
+    loop = None
+    if row["total"] is not None:
+        finished = row["loop_done"] + row["loop_failed"] + row["loop_cancelled"]
+        running = min(row["running"], row["total"] - finished)
+        loop = {
+            "total": row["total"],
+            "done": row["loop_done"],
+            "failed": row["loop_failed"],
+            "cancelled": row["loop_cancelled"],
+            "running": running,
+            "waiting": row["total"] - finished - running,
+        }
+    ended = row["closed_at"] if row["total"] is not None else row["ended_at"]
+    started = row["started_at"] or row["created_at"]
+    return {
+        "step": row["step"],
+        "run": row["run_id"],
+        "state": _step_state(row),
+        "kind": row["kind"],
+        "started_at": iso(started),
+        "ended_at": iso(ended),
+        "duration": round((ended - started).total_seconds(), 4) if ended else None,
+        "attempts": row["attempts"],
+        "lost": int(row["lost"] or 0),
+        "worker": row["worker_id"],
+        "loop": loop,
+        "error": raw(row["error"]),
+    }

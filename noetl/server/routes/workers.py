@@ -1,0 +1,255 @@
+"""What workers ask: hello, claim, report, heartbeat, bye."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from noetl import __version__
+from noetl.bus.subjects import POOL
+from noetl.engine.value import Value, loads
+from noetl.errors import NoetlError, NotFound, UsageError
+from noetl.server.answers import answer, body_of, id_of, iso, runtime_of, text_of
+from noetl.server.committer import DUPLICATE
+from noetl.server.execution import issued_from_row
+from noetl.server.listeners import wait
+from noetl.server.pending import Handout, Report
+from noetl.server.runtime import Runtime
+
+Json = Any
+router = APIRouter(prefix="/api", tags=["workers"])
+HEARTBEAT = 5.0
+LONGEST_POLL = 30.0
+MOST = 1000
+
+
+@router.post("/worker/hello")
+async def hello(request: Request) -> Response:
+    """Register a worker's process: `{worker_id, name, pool, host, pid, version, slots}`. The answer tells where the rings are."""
+    runtime = runtime_of(request)
+    document = await body_of(request)
+    pool = text_of(document, "pool")
+    if not POOL.fullmatch(pool):
+        raise UsageError(f"pool {pool!r} is no name", "use up to 64 letters, digits, - and _")
+    who = (text_of(document, "worker_id"), text_of(document, "name"), pool, text_of(document, "host"), int(document.get("pid") or 0))
+    await runtime.database.run("worker_hello", *who, str(document.get("version") or ""), int(document.get("slots") or 1))
+    return answer(
+        {
+            "nats_url": runtime.nats_url.reveal() if runtime.nats_url else None,
+            "lease_seconds": runtime.settings.lease_seconds,
+            "heartbeat_seconds": min(HEARTBEAT, runtime.settings.lease_seconds / 3),
+            "max_result": runtime.settings.max_result,
+            "version": __version__,
+        }
+    )
+
+
+@router.post("/worker/claim")
+async def claim(request: Request) -> Response:
+    """Lease up to `most` commands of a pool, those that wait longest, waiting up to `wait` seconds for the first: `{worker_id, pool, most, wait?}`."""
+    runtime = runtime_of(request)
+    document = await body_of(request)
+    worker_id, pool = text_of(document, "worker_id"), text_of(document, "pool")
+    most = max(1, min(int(document.get("most") or 1), MOST))
+    rows = await _claim(runtime, worker_id, pool, most, min(float(document.get("wait") or 0), LONGEST_POLL))
+    return answer({"commands": await _contents(runtime, rows)})
+
+
+@router.post("/worker/report")
+async def report(request: Request) -> Response:
+    """Record results: a line of JSON, then the results' JSON texts one after another, as long as the line's `size` entries say.
+
+    `{worker_id, pool, free, held: [[execution, command, fence], …], reports: [{execution_id, command_id, fence, status, size, error?,
+    attempt?, started_at?}]}`. The answer has a word for each report and the commands that are now leased to the worker.
+    """
+    runtime = runtime_of(request)
+    header, blobs = _split(await request.body())
+    worker_id = text_of(header, "worker_id")
+    handout = Handout(worker_id, text_of(header, "pool"), max(0, min(int(header.get("free") or 0), MOST)))
+    now = time.time()
+    loop = asyncio.get_running_loop()
+    pending = []
+    for entry, blob in zip(header["reports"], blobs, strict=True):
+        future = loop.create_future()
+        pending.append(
+            Report(
+                execution_id=id_of(str(entry["execution_id"])),
+                command=int(entry["command_id"]),
+                fence=int(entry["fence"]),
+                at=now,
+                future=future,
+                result=Value(blob) if blob is not None else None,
+                error=_error(entry) if entry.get("status") == "failed" else None,
+                attempt=int(entry.get("attempt") or 1),
+                started_at=entry.get("started_at"),
+                handout=handout,
+            )
+        )
+    for one in pending:
+        runtime.committer.put(one)
+    answers = await asyncio.gather(*(one.future for one in pending), return_exceptions=True)
+    commands = await _handed(runtime, handout)
+    if DUPLICATE in answers and handout.free > 0:
+        commands += await _leased(runtime, worker_id, header.get("held") or [], handout)
+    elif handout.free > 0 and handout.pool in runtime.waiting:
+        commands += await _contents(runtime, await _claim_now(runtime, worker_id, handout.pool, handout.free))
+    return answer({"answers": [_word(word) for word in answers], "commands": commands})
+
+
+@router.post("/worker/heartbeat")
+async def heartbeat(request: Request) -> Response:
+    """Extend the leases that a worker lists: `{worker_id, held: [[execution, command, fence], …], draining?, free?, pool?}`.
+
+    `lost` names those that are no longer its own; `waiting` tells that commands of its pool wait; `unknown` asks it to say hello again.
+    """
+    runtime = runtime_of(request)
+    document = await body_of(request)
+    worker_id = text_of(document, "worker_id")
+    held = [(id_of(str(eid)), int(command), int(fence)) for eid, command, fence in document.get("held") or []]
+    ids, numbers, fences = [list(column) for column in zip(*held, strict=True)] if held else ([], [], [])
+    status = "draining" if document.get("draining") else "ready"
+    known = await runtime.database.row("heartbeat_worker", worker_id, len(held), status)
+    extended = await runtime.database.rows("heartbeat_extend", worker_id, ids, numbers, fences, runtime.lease) if held else []
+    await runtime.database.run("heartbeat_unlisted", worker_id, ids, numbers, fences)
+    alive = {(row["execution_id"], row["command_id"], row["fence"]) for row in extended}
+    lost = [[str(eid), command, fence] for eid, command, fence in held if (eid, command, fence) not in alive]
+    waiting = False
+    if document.get("free") and document.get("pool"):
+        row = await runtime.database.row("pool_waits", document["pool"])
+        waiting = bool(row and row[0])
+    return answer({"lost": lost, "waiting": waiting, "unknown": known is None})
+
+
+@router.post("/worker/return")
+async def hand_back(request: Request) -> Response:
+    """Give leases back that were not started: `{worker_id, held: [[execution, command, fence], …]}`."""
+    runtime = runtime_of(request)
+    document = await body_of(request)
+    held = [(id_of(str(eid)), int(command), int(fence)) for eid, command, fence in document.get("held") or []]
+    ids, numbers, fences = [list(column) for column in zip(*held, strict=True)] if held else ([], [], [])
+    rows = await runtime.database.rows("hand_back", text_of(document, "worker_id"), ids, numbers, fences)
+    runtime.ring((row["pool"], row["execution_id"], row["command_id"]) for row in rows)
+    return answer({"returned": len(rows)})
+
+
+@router.post("/worker/bye")
+async def bye(request: Request) -> Response:
+    """Tell that a worker's process ends: `{worker_id}`."""
+    runtime = runtime_of(request)
+    await runtime.database.run("worker_bye", text_of(await body_of(request), "worker_id"))
+    return answer({"status": "success"})
+
+
+@router.get("/worker/context/{execution_id}/{name:path}")
+async def context(request: Request, execution_id: str, name: str) -> Response:
+    """Return the value of one name of an execution that did not travel with a command."""
+    runtime = runtime_of(request)
+    execution = await runtime.committer.execution(id_of(execution_id))
+    value = await runtime.contents.name(execution, name)
+    if value is None:
+        raise NotFound(f"execution {execution_id} has no {name}", f"see: noetl execution status {execution_id}")
+    return Response(value.raw(), media_type="application/json")
+
+
+@router.get("/workers")
+async def workers(request: Request) -> Response:
+    """List the workers that said hello, those that went within the last hour too."""
+    rows = await runtime_of(request).database.rows("workers")
+    found = [{**dict(row), "started_at": iso(row["started_at"]), "last_seen": iso(row["last_seen"])} for row in rows]
+    return answer({"workers": found})
+
+
+@router.get("/pools")
+async def pools(request: Request) -> Response:
+    """List the pools: workers, slots, commands waiting and running."""
+    rows = await runtime_of(request).database.rows("pools")
+    return answer({"pools": [dict(row) for row in rows]})
+
+
+async def _claim(runtime: Runtime, worker_id: str, pool: str, most: int, seconds: float) -> list[Any]:
+    deadline = time.monotonic() + seconds
+    async with runtime.listeners.watch("pool", pool) as rung:
+        while True:
+            rung.clear()
+            rows = await _claim_now(runtime, worker_id, pool, most)
+            left = deadline - time.monotonic()
+            if rows or left <= 0 or runtime.listeners.closed:
+                return rows
+            await wait(rung, min(left, 2.0))
+
+
+async def _claim_now(runtime: Runtime, worker_id: str, pool: str, most: int) -> list[Any]:
+    """Claim what waits; remember when nothing is left, so that reports need not ask."""
+    runtime.waiting.discard(pool)
+    rows = await runtime.database.rows("claim", pool, worker_id, runtime.lease, most)
+    if len(rows) == most:
+        runtime.waiting.add(pool)
+    return rows
+
+
+async def _contents(runtime: Runtime, rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Json]]:
+    found = []
+    for row in rows:
+        execution = await runtime.committer.execution(row["execution_id"])
+        if row["command_id"] not in execution.commands:
+            execution.commands[row["command_id"]] = issued_from_row(row, loads(row["input"]))
+        found.append(await runtime.contents.command(execution, row["command_id"], row["fence"], row["attempt"]))
+    return found
+
+
+async def _handed(runtime: Runtime, handout: Handout) -> list[dict[str, Json]]:
+    found = []
+    for execution_id, command_id in handout.commands:
+        try:
+            execution = await runtime.committer.execution(execution_id)
+            if command_id not in execution.commands:
+                await runtime.loader.command(execution, command_id)
+            found.append(await runtime.contents.command(execution, command_id, 1, 1))
+        except (NoetlError, KeyError):
+            continue
+    return found
+
+
+async def _leased(runtime: Runtime, worker_id: str, held: Sequence[Sequence[Json]], handout: Handout) -> list[dict[str, Json]]:
+    """Return what an earlier answer, that was lost, has leased to the worker."""
+    known = [(id_of(str(eid)), int(command), int(fence)) for eid, command, fence in held]
+    known += [(eid, command, 1) for eid, command in handout.commands]
+    ids, numbers, fences = [list(column) for column in zip(*known, strict=True)] if known else ([], [], [])
+    return await _contents(runtime, await runtime.database.rows("leased_to", worker_id, ids, numbers, fences, handout.free))
+
+
+def _split(body: bytes) -> tuple[dict[str, Json], list[bytes | None]]:
+    line, _, rest = body.partition(b"\n")
+    try:
+        header = orjson.loads(line)
+        reports = header["reports"]
+        blobs: list[bytes | None] = []
+        position = 0
+        for entry in reports:
+            size = entry.get("size")
+            blobs.append(rest[position : position + size] if size else None)
+            position += size or 0
+    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"this is no report: {error}", "see /docs") from None
+    if position != len(rest):
+        raise UsageError("the report's sizes are not those of its results", "see /docs")
+    return header, blobs
+
+
+def _error(entry: Mapping[str, Json]) -> dict[str, Json]:
+    error = entry.get("error")
+    return error if isinstance(error, dict) and error else {"message": "the step failed", "type": "error"}
+
+
+def _word(word: str | BaseException) -> str:
+    if isinstance(word, NoetlError):
+        return f"refused: {word.code}"
+    if isinstance(word, BaseException):
+        return "refused: internal"
+    return word

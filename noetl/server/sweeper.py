@@ -1,0 +1,82 @@
+"""Finds what was forgotten: leases that ran out, commands that nobody claimed, executions whose moment has passed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from noetl.engine.inputs import Wake
+from noetl.errors import NoetlError
+from noetl.server.pending import Report
+
+if TYPE_CHECKING:
+    from noetl.server.runtime import Runtime
+
+logger = logging.getLogger("noetl.server")
+MAX_LOST = 3
+"""How many workers a command may lose before it is quarantined."""
+UNCLAIMED = timedelta(seconds=3)
+INTERVAL = 2.5
+
+
+class Sweeper:
+    """One short transaction each time; of several servers only one sweeps at a time."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    async def run(self) -> None:
+        """Sweep until cancelled; what goes wrong is logged and tried again."""
+        while True:
+            await asyncio.sleep(INTERVAL)
+            try:
+                await self.sweep()
+            except NoetlError as error:
+                logger.warning("the sweep failed: %s", error.message)
+            except Exception:
+                logger.exception("the sweep failed")
+
+    async def sweep(self) -> None:
+        """Do it once."""
+        runtime = self._runtime
+        async with runtime.database.transaction() as transaction:
+            row = await transaction.row("sweep_lock")
+            if row is None or not row[0]:
+                return
+            lost = await transaction.rows("sweep_leases", MAX_LOST - 1)
+            quarantined = await transaction.rows("sweep_quarantined", MAX_LOST - 1)
+            unclaimed = await transaction.rows("sweep_unclaimed", UNCLAIMED)
+            due = await transaction.rows("sweep_due")
+            await transaction.rows("sweep_workers", runtime.lease * 2)
+        for row in quarantined:
+            self._quarantine(row["execution_id"], row["command_id"], row["fence"], row["lost"] + 1)
+        for row in due:
+            runtime.committer.signal(row["execution_id"], Wake(time.time()))
+        if lost:
+            logger.warning("%d leases ran out; their commands wait again", len(lost))
+            runtime.ring((row["pool"], row["execution_id"], row["command_id"]) for row in lost)
+        await self._ring_again([(row["pool"], row["execution_id"], row["command_id"]) for row in unclaimed])
+
+    async def _ring_again(self, commands: list[tuple[str, int, int]]) -> None:
+        """Ring for commands that wait while no ring of their pool does."""
+        bus = self._runtime.bus
+        if bus is None or not bus.connected:
+            return
+        for pool in sorted({pool for pool, _, _ in commands}):
+            waiting = await bus.waiting(pool)
+            if waiting is None:
+                try:
+                    await bus.ensure_stream()
+                except NoetlError as error:
+                    logger.warning("%s", error.message)
+            if not waiting:
+                self._runtime.ring(command for command in commands if command[0] == pool)
+
+    def _quarantine(self, execution_id: int, command_id: int, fence: int, lost: int) -> None:
+        error = {"message": f"the worker died under this step {lost} times", "type": "quarantined"}
+        future = asyncio.get_running_loop().create_future()
+        future.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self._runtime.committer.put(Report(execution_id, command_id, fence, time.time(), future, error=error))

@@ -1,0 +1,153 @@
+"""The connection pool, and the named queries on it. Driver errors are translated here."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import asyncpg
+
+from noetl.errors import Conflict, NoetlError, Unavailable
+from noetl.settings import Postgres
+
+SETTINGS = {
+    "search_path": "noetl",
+    "application_name": "noetl",
+    "idle_in_transaction_session_timeout": "10s",
+    "lock_timeout": "10s",
+    "statement_timeout": "60s",
+    "jit": "off",
+}
+CONNECTION_LOST = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+    OSError,
+    TimeoutError,
+)
+
+
+class MovedOn(Conflict):
+    """An execution has moved on since it was read."""
+
+    code = "moved_on"
+
+
+class NotLeased(Conflict):
+    """A command is no longer leased with the fence given."""
+
+    code = "not_leased"
+
+
+class Unstorable(NoetlError):
+    """Data that PostgreSQL refuses."""
+
+    code = "unstorable"
+    http_status = 422
+
+
+@cache
+def queries() -> dict[str, str]:
+    """Return the named statements of queries.sql."""
+    text = (resources.files("noetl.store") / "queries.sql").read_text()
+    parts = re.split(r"^-- name: (\w+)\n", text, flags=re.MULTILINE)[1:]
+    return {name: body.strip() for name, body in zip(parts[::2], parts[1::2], strict=True)}
+
+
+@contextmanager
+def translated(where: str) -> Iterator[None]:
+    """Turn the driver's errors into ours."""
+    try:
+        yield
+    except asyncpg.SerializationError as error:
+        raise MovedOn(str(error)) from error
+    except (asyncpg.ObjectNotInPrerequisiteStateError, asyncpg.LockNotAvailableError) as error:
+        raise NotLeased(str(error)) from error
+    except (asyncpg.DataError, asyncpg.ProgramLimitExceededError, UnicodeEncodeError) as error:
+        raise Unstorable(f"the database refuses the data: {error}") from error
+    except CONNECTION_LOST as error:
+        raise Unavailable(f"the database at {where} does not answer: {error or type(error).__name__}", "see: noetl ps, noetl logs postgres") from error
+    except asyncpg.UndefinedTableError as error:
+        raise Unavailable(f"the database at {where} has no noetl schema: {error}", "make it: noetl db init") from error
+
+
+class Database:
+    """A pool of connections whose search path is the schema noetl."""
+
+    def __init__(self, postgres: Postgres, *, size: int = 8) -> None:
+        self._postgres = postgres
+        self._size = size
+        self._pool: Any = None
+        self.where = f"{postgres.host}:{postgres.port}/{postgres.database}"
+
+    async def open(self) -> None:
+        """Open the pool; raise Unavailable where the database does not answer."""
+        with translated(self.where):
+            self._pool = await asyncpg.create_pool(**connection(self._postgres), min_size=1, max_size=self._size, server_settings=SETTINGS)
+
+    async def close(self) -> None:
+        """Close the pool, whatever is still running on it."""
+        if self._pool is not None:
+            try:
+                await asyncio.wait_for(self._pool.close(), 2)
+            except (TimeoutError, asyncpg.PostgresError, OSError):
+                self._pool.terminate()
+
+    async def rows(self, name: str, *args: Any) -> list[Any]:
+        """Run a named query; return its rows."""
+        with translated(self.where):
+            return list(await self._pool.fetch(queries()[name], *args))
+
+    async def row(self, name: str, *args: Any) -> Any | None:
+        """Run a named query; return its first row, or None."""
+        with translated(self.where):
+            return await self._pool.fetchrow(queries()[name], *args)
+
+    async def run(self, name: str, *args: Any) -> int:
+        """Run a named statement; return how many rows it touched."""
+        with translated(self.where):
+            status = await self._pool.execute(queries()[name], *args)
+        return int(status.rsplit(" ", 1)[-1]) if status[-1:].isdigit() else 0
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """Open a transaction on a connection of its own."""
+        with translated(self.where):
+            async with self._pool.acquire() as held, held.transaction():
+                yield Transaction(held)
+
+
+class Transaction:
+    """Named queries inside one transaction."""
+
+    def __init__(self, held: Any) -> None:
+        self._held = held
+
+    async def rows(self, name: str, *args: Any) -> list[Any]:
+        """Run a named query; return its rows."""
+        return list(await self._held.fetch(queries()[name], *args))
+
+    async def row(self, name: str, *args: Any) -> Any | None:
+        """Run a named query; return its first row, or None."""
+        return await self._held.fetchrow(queries()[name], *args)
+
+
+def connection(postgres: Postgres) -> dict[str, Any]:
+    """Return the driver's arguments for a connection."""
+    return {
+        "host": postgres.host,
+        "port": postgres.port,
+        "database": postgres.database,
+        "user": postgres.user,
+        "password": postgres.password.reveal(),
+        "timeout": 10,
+        "command_timeout": 60,
+    }

@@ -1,0 +1,248 @@
+-- Every statement that the server runs, by name. `-- name: X` begins one; what follows until the next is its text.
+
+-- name: register
+-- The same content again is the version that is there; anything else is the next version.
+WITH latest AS (
+    SELECT catalog_id, version, content_hash FROM catalog WHERE path = $1 ORDER BY version DESC LIMIT 1
+), added AS (
+    INSERT INTO catalog (path, version, name, description, labels, content, content_hash)
+    SELECT $1, coalesce((SELECT version FROM latest), 0) + 1, $2, $3, $4::json, $5, $6
+    RETURNING catalog_id, version
+)
+SELECT catalog_id, version FROM added
+
+-- name: lock_path
+SELECT pg_advisory_xact_lock(hashtextextended('noetl.catalog.' || $1, 0))
+
+-- name: catalog_list
+SELECT DISTINCT ON (path) path, version, catalog_id, kind, name, description, created_at, count(*) OVER (PARTITION BY path) AS versions
+FROM catalog WHERE path LIKE $1 || '%' ORDER BY path, version DESC LIMIT $2
+
+-- name: catalog_versions
+SELECT path, version, catalog_id, content_hash, description, created_at FROM catalog WHERE path = $1 ORDER BY version DESC
+
+-- name: catalog_entry
+SELECT catalog_id, path, version, kind, name, description, labels, content, content_hash, created_at FROM catalog
+WHERE ($1::bigint IS NOT NULL AND catalog_id = $1) OR ($1::bigint IS NULL AND path = $2 AND ($3::integer IS NULL OR version = $3))
+ORDER BY version DESC LIMIT 1
+
+-- name: apply
+SELECT execution_id, command_id, run_id FROM apply(
+    $1::begun[], $2::moved[], $3::ended[], $4::issued[], $5::happened[], $6::kept[], $7::looped[], $8::chunked[], $9::interval)
+
+-- name: load_execution
+SELECT execution_id, catalog_id, path, version, status, revision, state, payload, workload FROM execution WHERE execution_id = $1
+
+-- name: load_variables
+SELECT name, value FROM variable WHERE execution_id = $1
+
+-- name: load_results
+-- The latest finished run of each of these steps: a command's result, or a loop (result NULL, is_loop) that is read by its run.
+SELECT DISTINCT ON (step) step, run_id, command_id, result, is_loop FROM (
+    SELECT step, run_id, command_id, result, false AS is_loop FROM command
+    WHERE execution_id = $1 AND step = ANY($2::text[]) AND item IS NULL AND status = 'done'
+    UNION ALL
+    SELECT step, run_id, NULL, result, true FROM loop WHERE execution_id = $1 AND step = ANY($2::text[]) AND closed AND cancelled = 0
+) found ORDER BY step, run_id DESC
+
+-- name: load_aggregate
+SELECT l.result, l.total, l.done, l.failed,
+       (SELECT coalesce('[' || string_agg(coalesce(c.result::text, 'null'), ',' ORDER BY c.item) || ']', '[]')
+        FROM command c WHERE c.execution_id = l.execution_id AND c.run_id = l.run_id AND c.item IS NOT NULL AND c.step = l.step) AS results
+FROM loop l WHERE l.execution_id = $1 AND l.run_id = $2
+
+-- name: load_items
+SELECT items FROM loop_items WHERE execution_id = $1 AND run_id = $2 ORDER BY chunk
+
+-- name: load_loop
+SELECT args, loop_results, total, iterator FROM loop WHERE execution_id = $1 AND run_id = $2
+
+-- name: load_command
+SELECT run_id, step, item, fence, status, attempt, input FROM command WHERE execution_id = $1 AND command_id = $2
+
+-- name: claim
+-- Lease the longest waiting commands of a pool to a worker.
+UPDATE command c
+SET status = 'running', worker_id = $2, fence = c.fence + 1, unlisted = 0, claimed_at = now(), lease_until = now() + $3::interval
+FROM (SELECT w.execution_id, w.command_id FROM command w JOIN execution e ON e.execution_id = w.execution_id AND e.status = 'RUNNING'
+      WHERE w.status = 'waiting' AND w.pool = $1 ORDER BY w.created_at LIMIT $4 FOR UPDATE OF w SKIP LOCKED) free
+WHERE c.execution_id = free.execution_id AND c.command_id = free.command_id
+RETURNING c.execution_id, c.command_id, c.run_id, c.step, c.item, c.fence, c.attempt, c.input
+
+-- name: heartbeat_extend
+-- Extend the leases that this worker lists and still holds; the answer names them.
+UPDATE command c SET lease_until = now() + $5::interval, unlisted = 0
+FROM unnest($2::bigint[], $3::integer[], $4::integer[]) AS held(execution_id, command_id, fence)
+WHERE c.execution_id = held.execution_id AND c.command_id = held.command_id AND c.fence = held.fence
+  AND c.worker_id = $1 AND c.status = 'running'
+RETURNING c.execution_id, c.command_id, c.fence
+
+-- name: heartbeat_unlisted
+-- Count the leases of this worker that it does not list.
+UPDATE command c SET unlisted = c.unlisted + 1
+WHERE c.worker_id = $1 AND c.status = 'running'
+  AND NOT EXISTS (SELECT 1 FROM unnest($2::bigint[], $3::integer[], $4::integer[]) AS held(execution_id, command_id, fence)
+                  WHERE c.execution_id = held.execution_id AND c.command_id = held.command_id AND c.fence = held.fence)
+
+-- name: heartbeat_worker
+UPDATE worker SET last_seen = now(), running = $2, status = $3 WHERE worker_id = $1 RETURNING worker_id
+
+-- name: leased_to
+-- What a worker holds: asked when it repeats a report, whose answer with its next commands was lost.
+SELECT execution_id, command_id, run_id, step, item, fence, attempt, input FROM command
+WHERE worker_id = $1 AND status = 'running'
+  AND NOT EXISTS (SELECT 1 FROM unnest($2::bigint[], $3::integer[], $4::integer[]) AS held(execution_id, command_id, fence)
+                  WHERE command.execution_id = held.execution_id AND command.command_id = held.command_id AND command.fence = held.fence)
+ORDER BY execution_id, command_id LIMIT $5
+
+-- name: hand_back
+-- A draining worker gives up leases that it has not started: no attempt and no loss is counted.
+UPDATE command c SET status = 'waiting', worker_id = NULL, lease_until = NULL, claimed_at = NULL, fence = c.fence + 1
+FROM unnest($2::bigint[], $3::integer[], $4::integer[]) AS held(execution_id, command_id, fence)
+WHERE c.execution_id = held.execution_id AND c.command_id = held.command_id AND c.fence = held.fence
+  AND c.worker_id = $1 AND c.status = 'running'
+RETURNING c.execution_id, c.command_id, c.pool
+
+-- name: sweep_lock
+SELECT pg_try_advisory_xact_lock(hashtextextended('noetl.sweep', 0))
+
+-- name: sweep_leases
+-- Leases that ran out, or that their worker twice did not list, wait again.
+UPDATE command c
+SET status = 'waiting', worker_id = NULL, lease_until = NULL, claimed_at = NULL, fence = c.fence + 1, lost = c.lost + 1, unlisted = 0
+FROM (SELECT r.execution_id, r.command_id FROM command r WHERE r.status = 'running' AND (r.lease_until < now() OR r.unlisted >= 2)
+      ORDER BY r.execution_id, r.command_id LIMIT 1000 FOR UPDATE SKIP LOCKED) gone
+WHERE c.execution_id = gone.execution_id AND c.command_id = gone.command_id AND c.lost < $1
+RETURNING c.execution_id, c.command_id, c.pool
+
+-- name: sweep_quarantined
+-- Commands whose worker was lost once too often: the caller ends them.
+SELECT c.execution_id, c.command_id, c.run_id, c.item, c.fence, c.attempt, c.input, c.lost FROM command c
+WHERE c.status = 'running' AND (c.lease_until < now() OR c.unlisted >= 2) AND c.lost >= $1 LIMIT 100
+
+-- name: sweep_unclaimed
+-- Commands that nobody claimed for a while: their ring may be lost.
+SELECT c.execution_id, c.command_id, c.pool FROM command c JOIN execution e ON e.execution_id = c.execution_id AND e.status = 'RUNNING'
+WHERE c.status = 'waiting' AND c.created_at < now() - $1::interval ORDER BY c.created_at LIMIT 2000
+
+-- name: sweep_due
+SELECT execution_id FROM execution WHERE due_at < now() AND status = 'RUNNING' ORDER BY due_at LIMIT 1000
+
+-- name: sweep_workers
+UPDATE worker SET status = 'gone' WHERE status <> 'gone' AND last_seen < now() - $1::interval
+
+-- name: worker_hello
+INSERT INTO worker (worker_id, name, pool, host, pid, version, slots, status) VALUES ($1, $2, $3, $4, $5, $6, $7, 'ready')
+ON CONFLICT (worker_id) DO UPDATE SET status = 'ready', last_seen = now(), slots = excluded.slots
+
+-- name: worker_bye
+UPDATE worker SET status = 'gone', running = 0, last_seen = now() WHERE worker_id = $1
+
+-- name: workers
+SELECT worker_id, name, pool, host, pid, version, status, slots, running, started_at, last_seen FROM worker
+WHERE status <> 'gone' OR last_seen > now() - interval '1 hour' ORDER BY name, started_at DESC
+
+-- name: pools
+SELECT p.pool, (SELECT count(*) FROM worker w WHERE w.pool = p.pool AND w.status = 'ready') AS workers,
+       (SELECT coalesce(sum(w.slots), 0) FROM worker w WHERE w.pool = p.pool AND w.status = 'ready') AS slots,
+       (SELECT count(*) FROM command c WHERE c.pool = p.pool AND c.status = 'waiting') AS waiting,
+       (SELECT count(*) FROM command c WHERE c.pool = p.pool AND c.status = 'running') AS running
+FROM (SELECT pool FROM worker WHERE status <> 'gone' UNION SELECT pool FROM command WHERE status = 'waiting') p ORDER BY p.pool
+
+-- name: executions
+SELECT execution_id, path, version, catalog_id, status, start_time, end_time, parent_execution_id, error,
+       extract(epoch FROM coalesce(end_time, now()) - start_time)::float8 AS duration
+FROM execution
+WHERE ($1::text IS NULL OR status = $1) AND ($2::text IS NULL OR path = $2) AND ($3::bigint IS NULL OR execution_id < $3)
+  AND ($4::bigint IS NULL OR parent_execution_id = $4)
+ORDER BY execution_id DESC LIMIT $5
+
+-- name: execution
+SELECT execution_id, path, version, catalog_id, status, start_time, end_time, parent_execution_id, error, payload, state,
+       extract(epoch FROM coalesce(end_time, now()) - start_time)::float8 AS duration
+FROM execution WHERE execution_id = $1
+
+-- name: events
+-- An execution's events with the results that they lead to. Loops' aggregates are read apart.
+SELECT e.seq, e.event_type, e.step, e.run_id, e.item, e.command_id, e.status, e.detail, e.error, e.created_at,
+       CASE WHEN e.event_type IN ('call.done', 'step.exit') THEN c.result END AS result,
+       CASE WHEN e.event_type IN ('call.done', 'call.error', 'step.exit')
+            THEN extract(epoch FROM c.finished_at - coalesce(c.started_at, c.claimed_at))::float8 END AS duration
+FROM event e LEFT JOIN command c ON c.execution_id = e.execution_id AND c.command_id = e.command_id
+WHERE e.execution_id = $1 AND e.seq > $2 ORDER BY e.seq LIMIT $3
+
+-- name: steps
+-- One row a run of a step.
+SELECT c.step, c.run_id, min(c.command_id) AS first, max(c.kind) AS kind, count(*) FILTER (WHERE c.status = 'running') AS running,
+       count(*) FILTER (WHERE c.status = 'waiting') AS waiting, count(*) FILTER (WHERE c.status = 'done') AS done,
+       count(*) FILTER (WHERE c.status = 'failed') AS failed, count(*) FILTER (WHERE c.status = 'cancelled') AS cancelled,
+       max(c.attempt) AS attempts, sum(c.lost) AS lost, min(coalesce(c.started_at, c.claimed_at)) AS started_at,
+       max(c.finished_at) AS ended_at, min(c.created_at) AS created_at, (array_agg(c.worker_id ORDER BY c.command_id DESC))[1] AS worker_id,
+       (array_agg(c.error::text ORDER BY c.command_id) FILTER (WHERE c.error IS NOT NULL))[1] AS error,
+       l.total, l.done AS loop_done, l.failed AS loop_failed, l.cancelled AS loop_cancelled, l.closed, l.closed_at
+FROM command c LEFT JOIN loop l ON l.execution_id = c.execution_id AND l.run_id = c.run_id
+WHERE c.execution_id = $1
+GROUP BY c.run_id, c.step, l.total, l.done, l.failed, l.cancelled, l.closed, l.closed_at
+UNION ALL
+SELECT l.step, l.run_id, 0, '', 0, 0, 0, 0, 0, 1, 0, l.created_at, l.closed_at, l.created_at, NULL, NULL,
+       l.total, l.done, l.failed, l.cancelled, l.closed, l.closed_at
+FROM loop l WHERE l.execution_id = $1 AND l.total = 0
+ORDER BY run_id
+
+-- name: status_counts
+SELECT (SELECT count(*) FROM execution WHERE status = 'RUNNING') AS running,
+       (SELECT count(*) FROM command WHERE status = 'waiting') AS waiting,
+       (SELECT count(*) FROM command WHERE status = 'running') AS leased
+
+-- name: variables
+SELECT name, value, type, source_step, created_at, accessed_at, access_count FROM variable WHERE execution_id = $1 ORDER BY name
+
+-- name: variable_read
+UPDATE variable SET accessed_at = now(), access_count = access_count + 1 WHERE execution_id = $1 AND ($2::text IS NULL OR name = $2)
+RETURNING name, value, type, source_step, created_at, accessed_at, access_count
+
+-- name: variable_write
+INSERT INTO variable (execution_id, name, value, type, source_step)
+SELECT $1, name, value::json, $4, $5 FROM unnest($2::text[], $3::text[]) AS given(name, value)
+ON CONFLICT (execution_id, name) DO UPDATE
+SET value = excluded.value, type = excluded.type, source_step = excluded.source_step, updated_at = now()
+
+-- name: variable_delete
+DELETE FROM variable WHERE execution_id = $1 AND ($2::text IS NULL OR name = $2) RETURNING name
+
+-- name: touch_execution
+-- Whoever has this execution in memory must read it again.
+UPDATE execution SET revision = revision + 1 WHERE execution_id = $1 RETURNING execution_id
+
+-- name: credential_write
+INSERT INTO credential (name, type, data, meta, tags, description) VALUES ($1, $2, $3, $4::json, $5, $6)
+ON CONFLICT (name) DO UPDATE
+SET type = excluded.type, data = excluded.data, meta = excluded.meta, tags = excluded.tags, description = excluded.description,
+    updated_at = now()
+
+-- name: credential
+SELECT name, type, data, meta, tags, description, created_at, updated_at FROM credential WHERE name = $1
+
+-- name: credentials
+SELECT name, type, meta, tags, description, created_at, updated_at FROM credential ORDER BY name
+
+-- name: credential_delete
+DELETE FROM credential WHERE name = $1 RETURNING name
+
+-- name: property
+SELECT value FROM property WHERE name = $1
+
+-- name: property_once
+-- Set a property that is not set; the answer is what it is afterwards.
+WITH added AS (INSERT INTO property (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING RETURNING value)
+SELECT value FROM added UNION ALL SELECT value FROM property WHERE name = $1 LIMIT 1
+
+-- name: ping
+SELECT 1
+
+-- name: migration_count
+SELECT count(*) FROM migrations
+
+-- name: pool_waits
+SELECT EXISTS (SELECT 1 FROM command c JOIN execution e ON e.execution_id = c.execution_id AND e.status = 'RUNNING'
+               WHERE c.pool = $1 AND c.status = 'waiting')

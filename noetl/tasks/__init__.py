@@ -1,0 +1,13 @@
+"""The verbs: Invoke collections, one file a noun, over the library in noetl.ops."""
+
+from invoke.collection import Collection
+
+from noetl.tasks import catalog, db, development, everything, execution, server, worker
+
+ns = Collection()
+for _verb in (everything.up, everything.down, everything.ps, everything.logs, everything.demo, everything.run):
+    ns.add_task(_verb)
+for _verb in (development.test, development.lint, development.bench):
+    ns.add_task(_verb)
+for _noun in (server, worker, db, catalog, execution):
+    ns.add_collection(Collection.from_module(_noun))

@@ -1,0 +1,76 @@
+"""The verbs of those who work on noetl itself, in a checkout."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from invoke.context import Context
+from invoke.exceptions import Exit
+
+import noetl
+from noetl.errors import UsageError
+from noetl.tasks.flags import JSON
+from noetl.tasks.verb import note, verb
+
+_CHECKS = (
+    ("ruff", "check", "."),
+    ("ruff", "format", "--check", "."),
+    ("mypy", "--strict", "noetl"),
+    ("lint-imports",),
+)
+
+
+@verb(
+    auto_shortflags=True,
+    help={
+        "unit": "only the tests that need nothing, in seconds",
+        "keyword": "only the tests whose names match this expression",
+        "path": "only the tests of this file or folder",
+    },
+)
+def test(_context: Context, unit: bool = False, keyword: str = "", path: str = "") -> None:
+    """Run the tests."""
+    chosen = [path] if path else ["tests/unit"] if unit else []
+    _check([sys.executable, "-m", "pytest", *chosen, *(["-k", keyword] if keyword else [])])
+
+
+@verb()
+def lint(_context: Context) -> None:
+    """Check style, types and the layers of imports."""
+    failed = []
+    for words in _CHECKS:
+        note(" ".join(words))
+        if _run([str(Path(sys.executable).parent / words[0]), *words[1:]]):
+            failed.append(" ".join(words))
+    if failed:
+        raise Exit(f"failed: {', '.join(failed)}", code=1)
+
+
+@verb(help={**JSON, "only": "only the benchmarks whose names begin with this"})
+def bench(_context: Context, json: bool = False, only: str = "") -> None:
+    """Measure noetl beside this machine's own limits."""
+    _check([sys.executable, "-m", "benchmarks", *(["--json"] if json else []), *(["--only", only] if only else [])])
+
+
+def _checkout() -> Path:
+    folder = Path(noetl.__file__).parent.parent
+    if not (folder / "pyproject.toml").is_file():
+        raise UsageError("this verb needs a checkout of noetl, not an installed package", "git clone it, then: pip install -e '.[dev]'")
+    return folder
+
+
+def _run(command: Sequence[str]) -> int:
+    environ = {**os.environ, "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])}
+    try:
+        return subprocess.run(command, cwd=_checkout(), env=environ, check=False).returncode
+    except FileNotFoundError as error:
+        raise UsageError(f"{command[0]} is not installed", "pip install -e '.[dev]'") from error
+
+
+def _check(command: Sequence[str]) -> None:
+    if code := _run(command):
+        raise Exit("", code=1 if code != 2 else 2)

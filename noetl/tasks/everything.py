@@ -1,0 +1,114 @@
+"""The verbs without a noun: all processes together, and running a playbook."""
+
+from __future__ import annotations
+
+import sys
+
+from invoke.context import Context
+
+from noetl.tasks.flags import FORCE, JSON, TIMEOUT
+from noetl.tasks.verb import colours, note, read_settings, say, verb
+
+
+@verb(help={"workers": "how many workers (default 1)"})
+def up(_context: Context, workers: int = 1) -> None:
+    """Start what is missing of the whole stack."""
+    from noetl.ops import services, tables
+
+    settings = read_settings()
+    starting = services.Starting(settings, note)
+    starting.up(workers)
+    for entry in starting.new:
+        say(f"{entry.service}: started, pid {entry.pid}")
+    for entry in services.running(settings):
+        if entry.pid not in {one.pid for one in starting.new}:
+            say(f"{entry.service}: already running, pid {entry.pid}, since {tables.since(entry.started_at)}")
+
+
+@verb(help={**FORCE, **TIMEOUT})
+def down(_context: Context, force: bool = False, timeout: float = 10.0) -> None:
+    """Stop workers, server, nats and postgres; data stays."""
+    from noetl.ops import services
+
+    stopped = services.down(read_settings(), timeout=timeout, force=force, progress=note)
+    for entry in stopped:
+        say(f"{entry.service}: stopped (pid {entry.pid})")
+    if not stopped:
+        say("nothing was running")
+
+
+@verb(help=JSON)
+def ps(_context: Context, json: bool = False) -> None:
+    """Show postgres, nats, server and every worker."""
+    from noetl.ops import answers, services, tables
+
+    rows = services.listing(read_settings())
+    say(answers.as_json({"services": rows}) if json else tables.services(rows))
+
+
+@verb(
+    auto_shortflags=True,
+    help={
+        "service": "only this log: postgres, nats, server, or a worker's name",
+        "follow": "go on with the lines to come",
+        "lines": "how many of the last lines of each (default 20)",
+    },
+)
+def logs(_context: Context, service: str = "", follow: bool = False, lines: int = 20) -> None:
+    """Show the logs."""
+    from noetl.tasks.printing import print_logs
+
+    print_logs(read_settings().home, service, follow, lines)
+
+
+@verb(help={**JSON, "keep": "leave the stack running, and print its URLs"})
+def demo(_context: Context, keep: bool = False, json: bool = False) -> None:
+    """Run the main example on the embedded stack, live.
+
+    What was started for it is stopped at the end, unless --keep; what ran before stays.
+    """
+    from noetl.ops import demo as demonstration
+    from noetl.ops import services, tables
+    from noetl.tasks.printing import print_end
+
+    settings = read_settings()
+    output = sys.stderr if json else sys.stdout
+    ended = demonstration.demo(settings, output, keep=keep, colour=colours(output), progress=note)
+    if keep:
+        note(tables.services(services.listing(settings)))
+        note("stop it: noetl down")
+    print_end(ended, json)
+
+
+@verb(
+    positional=["file"],
+    iterable=["set_"],
+    help={
+        **JSON,
+        "file": "the playbook's YAML file",
+        "set": "key=value of the payload, any number of times; the value is JSON if it reads as JSON; a.b=1 sets inside a mapping",
+        "payload": "the payload as JSON, or @FILE with JSON",
+        "detach": "print the execution's id and do not wait for its end",
+    },
+)
+def run(_context: Context, file: str, set_: list[str] | None = None, payload: str = "", json: bool = False, detach: bool = False) -> None:
+    """Run a playbook, shown live, and print its result.
+
+    The embedded stack is started where nothing runs. Ctrl-C asks the server to cancel.
+    Exit code 0 completed, 1 failed, 2 bad playbook or usage, 130 Ctrl-C.
+    """
+    from noetl.ops import answers, services
+    from noetl.ops import run as running
+    from noetl.tasks.printing import print_execution
+
+    text = running.read_playbook(file)
+    given = running.payload(payload, set_ or [])
+    client = services.Starting(read_settings(), note).ensure()
+    entry = running.register(client, text)
+    execution_id = running.execute(client, entry, given)
+    if detach:
+        started = {"execution_id": execution_id, "path": entry["path"], "version": entry["version"], "status": "RUNNING"}
+        say(answers.as_json(started) if json else execution_id)
+        return
+    note(f"execution {execution_id} of {entry['path']} version {entry['version']}")
+    print_execution(client, execution_id, json)

@@ -1,0 +1,89 @@
+"""The executions of playbooks."""
+
+from __future__ import annotations
+
+from invoke.context import Context
+
+from noetl.tasks.flags import EXECUTION, JSON
+from noetl.tasks.verb import read_settings, say, verb
+
+_ID = ["execution_id"]
+
+
+@verb(
+    name="list",
+    help={
+        **JSON,
+        "status": "only those that are RUNNING, PAUSED, COMPLETED, FAILED or CANCELLED",
+        "path": "only those of this playbook",
+        "limit": "how many at most (default 20)",
+        "before": "only those before this execution id: the next page",
+    },
+)
+def list_(_context: Context, status: str = "", path: str = "", limit: int = 20, before: str = "", json: bool = False) -> None:
+    """List executions, the newest first."""
+    from noetl.ops import answers, tables
+    from noetl.ops.client import connect
+
+    query = {"status": status.upper() or None, "path": path or None, "limit": limit, "before": before or None}
+    found = connect(read_settings()).get("/api/executions", **query)
+    if json:
+        say(answers.as_json(found))
+        return
+    say(tables.table(found["executions"], ("execution_id", "path", "version", "status", "start_time", "duration")))
+    if found.get("next"):
+        say(f"more: noetl execution list --before {found['next']}")
+
+
+@verb(positional=_ID, help=EXECUTION)
+def get(_context: Context, execution_id: str) -> None:
+    """Print an execution with its events, as JSON."""
+    from noetl.ops import answers
+    from noetl.ops.client import connect
+
+    say(answers.as_json(connect(read_settings()).get(f"/api/executions/{execution_id}")))
+
+
+@verb(positional=_ID, help={**EXECUTION, **JSON})
+def status(_context: Context, execution_id: str, json: bool = False) -> None:
+    """Show an execution's steps and their states."""
+    from noetl.ops import answers, live
+    from noetl.ops.client import connect
+
+    client = connect(read_settings())
+    if json:
+        say(answers.as_json(client.get(f"/api/executions/{execution_id}/status")))
+        return
+    found = client.get(f"/api/executions/{execution_id}/steps")
+    reason = f": {live.error_text(found['error'])}" if found.get("error") else ""
+    say("\n".join([f"{found['path']}  {found['status']}{reason}", *(f"  {line}" for line in live.lines({}, found))]))
+
+
+@verb(positional=_ID, help={**EXECUTION, "reason": "why, for the execution's record"})
+def cancel(_context: Context, execution_id: str, reason: str = "") -> None:
+    """Cancel an execution; what runs of it is killed."""
+    from noetl.ops.client import connect
+
+    body = {"reason": reason} if reason else {}
+    answer = connect(read_settings()).post(f"/api/executions/{execution_id}/cancel", body)
+    say(f"execution {execution_id}: {answer['status']}")
+
+
+@verb(positional=_ID, help={**EXECUTION, **JSON, "after": "only events after this one", "limit": "how many at most (default 1000)"})
+def events(_context: Context, execution_id: str, after: str = "", limit: int = 1000, json: bool = False) -> None:
+    """List an execution's events."""
+    from noetl.ops import answers, tables
+    from noetl.ops.client import connect
+
+    found = connect(read_settings()).get(f"/api/executions/{execution_id}/events", after=after or None, limit=limit)
+    columns = ("event_id", "created_at", "event_type", "node_name", "status", "duration")
+    say(answers.as_json(found) if json else tables.table(found["events"], columns))
+
+
+@verb(positional=_ID, help={**EXECUTION, **JSON})
+def follow(_context: Context, execution_id: str, json: bool = False) -> None:
+    """Show an execution live; Ctrl-C only stops looking."""
+    from noetl.ops.client import connect
+    from noetl.tasks.printing import print_follow
+
+    print_follow(connect(read_settings()), execution_id, json)

@@ -1,0 +1,53 @@
+"""Printing what takes its time: log files and executions."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from noetl.ops import answers, follow, live, logs, run
+from noetl.ops.client import Client
+from noetl.ops.run import Ended
+from noetl.tasks.verb import colours, finish, say
+
+
+def print_logs(home: Path, service: str, onward: bool, lines: int) -> None:
+    """Print a service's last log lines, or all services', and with `onward` those to come."""
+    found = logs.find(home, service)
+    named = len(found) > 1 or not service
+    for path in found:
+        for line in logs.last(path, lines):
+            say(f"{path.stem}: {line}" if named else line)
+    if onward:
+        for path, line in logs.follow(lambda: logs.find(home, service)):
+            say(f"{path.stem}: {line}" if named else line)
+
+
+def print_execution(client: Client, execution_id: str, json: bool) -> None:
+    """Show an execution to its end, print its result, and end the verb with its exit code."""
+    output = sys.stderr if json else sys.stdout
+    print_end(run.watch(client, execution_id, output, colour=colours(output)), json)
+
+
+def print_follow(client: Client, execution_id: str, json: bool) -> None:
+    """Show an execution to its end as somebody who only looks: Ctrl-C leaves it running."""
+    output = sys.stderr if json else sys.stdout
+    live.show(follow.follow(client, execution_id), output, colour=colours(output))
+    print_end(run.ended(client, execution_id), json)
+
+
+def print_end(ended: Ended, json: bool) -> None:
+    """Print how an execution ended, and end the verb with its exit code."""
+    document = ended.document
+    if json:
+        finish(answers.as_json(document), ended.exit_code)
+    elif document.get("status") == "COMPLETED":
+        finish(_result(document.get("result")), ended.exit_code)
+    else:
+        reason = f": {live.error_text(document['error'])}" if document.get("error") else ""
+        finish(f"execution {ended.execution_id} {document.get('status', 'unknown')}{reason}", ended.exit_code)
+
+
+def _result(value: Any) -> str:
+    return value if isinstance(value, str) else answers.as_json(value)

@@ -1,0 +1,95 @@
+"""The workers on this machine."""
+
+from __future__ import annotations
+
+from invoke.context import Context
+
+from noetl.tasks.flags import FORCE, JSON, TIMEOUT
+from noetl.tasks.verb import finish, note, read_settings, say, verb
+
+_START = {
+    "name": "the worker's name (default worker-1, worker-2, …)",
+    "pool": "the pool whose commands it takes (default: default)",
+    "max-workers": "how many tools it runs at once (default: NOETL_MAX_WORKERS, else 16)",
+    "count": "how many workers to start (default 1)",
+}
+_STOP = {**FORCE, **TIMEOUT, "name": "which worker (default: the only one)", "all": "every worker of this machine"}
+
+
+@verb(help=_START)
+def start(_context: Context, name: str = "", pool: str = "default", max_workers: int = 0, count: int = 1) -> None:
+    """Start workers; return when the server knows them."""
+    _start(name, pool, max_workers, count)
+
+
+@verb(help=_STOP)
+def stop(_context: Context, name: str = "", all: bool = False, force: bool = False, timeout: float = 10.0) -> None:
+    """Drain and stop workers; return when they are gone."""
+    if not _stop(name, all, force, timeout):
+        say("worker: none was running")
+
+
+@verb(help={**_START, **{flag: _STOP[flag] for flag in ("force", "timeout")}})
+def restart(
+    _context: Context,
+    name: str = "",
+    pool: str = "default",
+    max_workers: int = 0,
+    count: int = 1,
+    force: bool = False,
+    timeout: float = 10.0,
+) -> None:
+    """Stop workers if they run, and start them."""
+    from noetl.ops import worker
+
+    here = {worker.name_of(entry) for entry in worker.running(read_settings().home)}
+    for one in worker.names(name, count):
+        if one in here:
+            _stop(one, False, force, timeout)
+    _start(name, pool, max_workers, count)
+
+
+@verb(name="list", help={**JSON})
+def list_(_context: Context, json: bool = False) -> None:
+    """List the workers here and those the server knows."""
+    from noetl.ops import answers
+
+    answer = answers.worker_list(read_settings(), json)
+    finish(answer.text, answer.exit_code)
+
+
+@verb(
+    auto_shortflags=True,
+    help={
+        "name": "which worker (default worker-1)",
+        "follow": "go on with the lines to come",
+        "lines": "how many of the last lines (default 50)",
+    },
+)
+def logs(_context: Context, name: str = "worker-1", follow: bool = False, lines: int = 50) -> None:
+    """Show a worker's log."""
+    from noetl.tasks.printing import print_logs
+
+    print_logs(read_settings().home, f"worker_{name}", follow, lines)
+
+
+def _start(name: str, pool: str, max_workers: int, count: int) -> None:
+    from noetl.ops import tables, worker
+
+    started = worker.start(read_settings(), name=name, pool=pool, max_workers=max_workers or None, count=count, progress=note)
+    for one in started:
+        entry, known_as = one.record, f"worker {worker.name_of(one.record)}"
+        if one.already:
+            say(f"{known_as}: already running, pid {entry.pid}, since {tables.since(entry.started_at)}")
+        else:
+            say(f"{known_as}: ready, pid {entry.pid}, log {entry.log}")
+
+
+def _stop(name: str, every: bool, force: bool, timeout: float) -> bool:
+    from noetl.ops import worker
+
+    chosen = [name] if name else []
+    stopped = worker.stop(read_settings().home, chosen, every=every, timeout=timeout, force=force, progress=note)
+    for entry in stopped:
+        say(f"worker {worker.name_of(entry)}: stopped (pid {entry.pid})")
+    return bool(stopped)

@@ -1,0 +1,47 @@
+"""The kinds of tool that a worker can run. A new kind is a file beside this one and a line in the table."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from noetl.tools.base import Call, Json, ToolError
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """Where a kind's `run(call)` is (`module:function`, imported at first use), and how its config is rendered.
+
+    `language` is that of the text which it executes; the text arrives as `config["code"]`. A kind that `limits_itself` ends by itself at
+    its time limit; the others are killed.
+    """
+
+    run: str
+    language: Literal["python", "sql", "shell"] | None = None
+    limits_itself: bool = False
+
+
+KINDS: dict[str, Kind] = {
+    "python": Kind("noetl.tools.python:run", language="python"),
+    "http": Kind("noetl.tools.http:run", limits_itself=True),
+    "postgres": Kind("noetl.tools.postgres:run", language="sql", limits_itself=True),
+    "duckdb": Kind("noetl.tools.duckdb:run", language="sql"),
+    "shell": Kind("noetl.tools.shell:run", language="shell"),
+}
+
+
+def find(kind: str) -> Kind:
+    """Return the entry of a kind; ToolError names those that there are."""
+    try:
+        return KINDS[kind]
+    except KeyError:
+        raise ToolError(f"this worker has no tool {kind!r}; it has {', '.join(KINDS)}", type="unknown_tool") from None
+
+
+def load(kind: str) -> Callable[[Call], Json]:
+    """Import a kind's `run`; it returns the result, or a coroutine of it."""
+    module, _, function = find(kind).run.partition(":")
+    run: Callable[[Call], Any] = getattr(importlib.import_module(module), function)
+    return run

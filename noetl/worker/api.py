@@ -1,0 +1,85 @@
+"""The server, as a worker sees it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+import orjson
+
+from noetl.errors import NoetlError, NotFound, Unauthorized, Unavailable
+from noetl.settings import Secret
+
+Json = Any
+
+
+class Api:
+    """A client with connections that are kept. Every call raises Unavailable where the server does not answer."""
+
+    def __init__(self, url: str, token: Secret) -> None:
+        self.url = url.rstrip("/")
+        self._headers = {"Authorization": f"Bearer {token.reveal()}"}
+        self._session: aiohttp.ClientSession | None = None
+
+    async def open(self) -> None:
+        """Make the client."""
+        self._session = aiohttp.ClientSession(
+            self.url,
+            headers=self._headers,
+            timeout=aiohttp.ClientTimeout(total=60, sock_connect=5),
+            connector=aiohttp.TCPConnector(limit=64, keepalive_timeout=60),
+            trust_env=True,
+            auto_decompress=False,
+        )
+
+    async def close(self) -> None:
+        """Close its connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def post(self, path: str, document: Mapping[str, Json]) -> dict[str, Json]:
+        """Send JSON, return JSON."""
+        body = await self._request("POST", path, orjson.dumps(document))
+        found: dict[str, Json] = orjson.loads(body)
+        return found
+
+    async def get(self, path: str) -> Json:
+        """Return what a path answers."""
+        return orjson.loads(await self._request("GET", path, None))
+
+    async def report(self, header: Mapping[str, Json], blobs: Sequence[bytes]) -> dict[str, Json]:
+        """Send a report: the header's line, then the results."""
+        found: dict[str, Json] = orjson.loads(await self._request("POST", "/api/worker/report", b"".join((orjson.dumps(header), b"\n", *blobs))))
+        return found
+
+    async def credential(self, name: str) -> Json:
+        """Return a credential's data; raise NotFound if there is none."""
+        return (await self.get(f"/api/credentials/{quote(name, safe='')}?include_data=true"))["data"]
+
+    async def context(self, execution_id: str, name: str) -> Json:
+        """Return a name's value in an execution; raise NotFound if there is none."""
+        return await self.get(f"/api/worker/context/{execution_id}/{quote(name, safe='')}")
+
+    async def _request(self, method: str, path: str, body: bytes | None) -> bytes:
+        assert self._session is not None
+        try:
+            async with self._session.request(method, path, data=body) as response:
+                raw = await response.read()
+        except (aiohttp.ClientError, OSError, TimeoutError, asyncio.TimeoutError) as error:
+            raise Unavailable(f"the server at {self.url} does not answer: {error or type(error).__name__}", "see: noetl server status") from error
+        if response.status >= 400:
+            raise _error(response.status, raw)
+        return raw
+
+
+def _error(status: int, raw: bytes) -> NoetlError:
+    try:
+        told = orjson.loads(raw)["error"]
+        message, hint, code = told["message"], told.get("hint", ""), told["code"]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        message, hint, code = f"the server answered {status}", "", "http"
+    kinds: dict[int, type[NoetlError]] = {401: Unauthorized, 404: NotFound, 503: Unavailable, 502: Unavailable, 504: Unavailable}
+    return kinds.get(status, NoetlError)(message, hint, code=code)

@@ -1,0 +1,229 @@
+"""What runs in a child process: one job at a time, from the worker's socket and back to it."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import faulthandler
+import functools
+import inspect
+import os
+import socket
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from noetl.errors import NoetlError, NotFound
+from noetl.playbook.arguments import parse_json_text
+from noetl.playbook.duration import seconds
+from noetl.playbook.expression import Templates
+from noetl.tools import registry
+from noetl.tools.base import Call, Json, ToolError
+from noetl.worker import encoding, frames
+from noetl.worker.context import Context
+from noetl.worker.masking import Masks, secrets_of
+from noetl.worker.preparation import rendered_args, rendered_config
+from noetl.worker.surroundings import LOOP_THREADS, Output, Surroundings, confine, quiet_signals
+
+_JOBS_OF_ONE_PROCESS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a worker tells its children once: sizes in bytes, the folder for their files."""
+
+    memory: int
+    workdir: str
+    max_result: int
+
+
+def run(connection: socket.socket, options: Options, output_file: Path) -> None:
+    """Serve jobs from the socket until the worker hangs up, or this process has seen enough."""
+    quiet_signals()
+    confine(options.memory)
+    output = Output(output_file)
+    faulthandler.enable(2)
+    with connection:
+        Child(frames.Channel(connection), options, output).serve()
+
+
+@functools.lru_cache(maxsize=64)
+def _templates(envelopes: tuple[str, ...]) -> Templates:
+    return Templates(envelopes)
+
+
+@functools.cache
+def _tool(kind: str) -> Callable[[Call], Any]:
+    return registry.load(kind)
+
+
+class Child:
+    """Runs jobs one after the other."""
+
+    def __init__(self, channel: frames.Channel, options: Options, output: Output) -> None:
+        self._channel = channel
+        self._options = options
+        self._output = output
+        self._surroundings = Surroundings(output)
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def serve(self) -> None:
+        """Answer each job with DONE or FAILED; say LEAVING ahead of the last one."""
+        for count in range(1, _JOBS_OF_ONE_PROCESS + 1):
+            message = self._channel.receive()
+            if message is None:
+                return
+            secrets: set[str] = set()
+            answer, stay = self._perform(orjson.loads(message[1]), secrets)
+            self._surroundings.leave_copies()
+            stay = self._surroundings.restore() and stay and count < _JOBS_OF_ONE_PROCESS
+            if text := self._output.take():
+                answer = frames.frame(frames.OUTPUT, Masks(secrets).text(text).encode("utf-8", "replace")) + answer
+            self._channel.send(answer if stay else frames.frame(frames.LEAVING, b"") + answer)
+            if not stay:
+                return
+
+    def _perform(self, job: dict[str, Any], secrets: set[str]) -> tuple[bytes, bool]:
+        """Return the frame of the outcome, and whether this process is as good as before."""
+        stay = True
+        try:
+            result, failure = self._run(job, secrets)
+        except MemoryError:
+            limit = f"{self._options.memory / 1024**2:.0f} MiB"
+            failure = ToolError(f"the step needed more memory than the {limit} that it may have (NOETL_STEP_MEMORY)", type="memory")
+            result, stay = None, False
+        if failure is None:
+            return frames.frame(frames.DONE, result or b"null"), stay
+        return frames.frame(frames.FAILED, frames.failed(_error_json(failure, secrets), result)), stay
+
+    def _run(self, job: dict[str, Any], secrets: set[str]) -> tuple[bytes | None, ToolError | None]:
+        """Return the result's JSON text and the failure; either may be None, a failure may come with a result."""
+        try:
+            value = self._call(job, secrets)
+            failure = _reported(value)
+        except ToolError as error:
+            value, failure = error.result, error
+        except NoetlError as error:
+            value, failure = None, ToolError(error.message, type=error.code)
+        except MemoryError:
+            raise
+        except BaseException as error:
+            value, failure = None, ToolError(f"{type(error).__name__}: {error}", type=type(error).__name__)
+        if failure is not None and value is None:
+            return None, failure
+        try:
+            text = encoding.encode(value, self._options.max_result)
+        except ToolError as error:
+            return None, failure or error
+        return (Masks(secrets).json(text) if secrets else text), failure
+
+    def _call(self, job: dict[str, Any], secrets: set[str]) -> Json:
+        kind = registry.find(job["kind"])
+        templates = _templates(tuple(job["envelopes"]))
+        scope: dict[str, Any] = job["scope"]
+        args = rendered_args(job, templates, {**scope, "now": _now})
+        scope = {**scope, **args, "args": args}
+        config = rendered_config(job["config"], kind, templates, {**scope, "now": _now})
+        if job["kind"] == "python":
+            args = {name: parse_json_text(value) for name, value in args.items()}
+        call = self._as_call(job, kind, config, args, scope, secrets)
+        result = _tool(job["kind"])(call)
+        return self._event_loop().run_until_complete(result) if inspect.iscoroutine(result) else result
+
+    def _as_call(
+        self,
+        job: dict[str, Any],
+        kind: registry.Kind,
+        config: dict[str, Json],
+        args: dict[str, Json],
+        scope: dict[str, Any],
+        secrets: set[str],
+    ) -> Call:
+        fetch = functools.cache(functools.partial(self._fetch, "context"))
+        context = Context(scope, fetch, job["names"], job["partial"])
+        inline = kind.language == "python" and "code" in job["config"] and not job["config"].get("script")
+
+        def value_of(name: str) -> Json:
+            if inline and name not in context.known:
+                raise KeyError(name)
+            return context[name]
+
+        def credential(name: str) -> Mapping[str, Json]:
+            data = self._fetch("credential", name)
+            secrets.update(secrets_of(data))
+            return data if isinstance(data, dict) else {}
+
+        return Call(
+            kind=job["kind"],
+            config=config,
+            args=args,
+            scope=context,
+            execution_id=job["execution_id"],
+            step=job["step"],
+            idempotency_key=job["idempotency_key"],
+            timeout=self._timeout(job, config),
+            workdir=Path(job["workdir"]),
+            execution_dir=Path(job["execution_dir"]),
+            credential=credential,
+            context=value_of,
+            secrets=secrets,
+        )
+
+    def _timeout(self, job: dict[str, Any], config: Mapping[str, Json]) -> float:
+        """Return the step's time limit, and tell the worker where only rendering has revealed it."""
+        written = config.get("timeout")
+        if written in (None, ""):
+            return float(job["timeout"])
+        limit = seconds(written)
+        if limit is None:
+            raise ToolError(f"timeout is {written!r}; write seconds, or a text such as 30s or 5m", type="config")
+        if written != job["config"]["timeout"]:
+            self._channel.send(frames.frame(frames.LIMIT, orjson.dumps(limit)))
+        return limit
+
+    def _fetch(self, kind: str, name: str) -> Json:
+        """Ask the worker for something, and wait."""
+        self._channel.send(frames.frame(frames.FETCH, orjson.dumps([kind, name])))
+        message = self._channel.receive()
+        if message is None:
+            os._exit(0)
+        answer = orjson.loads(message[1])
+        error = answer.get("error")
+        if error is None:
+            return answer["value"]
+        if error["code"] == NotFound.code:
+            raise NotFound(error["message"], error.get("hint", ""))
+        raise NoetlError(error["message"], error.get("hint", ""), code=error["code"])
+
+    def _event_loop(self) -> asyncio.AbstractEventLoop:
+        """Return this process's event loop, which keeps connections open between jobs."""
+        if self._loop is None or self._loop.is_closed():
+            self._loop = asyncio.new_event_loop()
+            self._loop.set_default_executor(ThreadPoolExecutor(4, thread_name_prefix=LOOP_THREADS))
+        return self._loop
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)
+
+
+def _reported(value: Json) -> ToolError | None:
+    """Return the failure that a result itself reports: a mapping whose `status` is `error`."""
+    if not isinstance(value, Mapping) or value.get("status") != "error":
+        return None
+    reason = value.get("error") or value.get("message") or "the result says status: error"
+    if isinstance(reason, Mapping):
+        reason = reason.get("message") or reason
+    return ToolError(str(reason), type="reported", result=value)
+
+
+def _error_json(failure: ToolError, secrets: set[str]) -> bytes:
+    masks = Masks(secrets)
+    error = failure.as_error()
+    if "traceback" in failure.details:
+        error["traceback"] = failure.details["traceback"]
+    return orjson.dumps({name: masks.text(encoding.clean(value)) if isinstance(value, str) else value for name, value in error.items()})

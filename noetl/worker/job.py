@@ -1,0 +1,52 @@
+"""What a worker hands to a child process, and what comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from noetl.playbook.model import Json, Tool
+
+Key = tuple[str, int, int]
+"""Execution id, command id, fence: one lease of one command."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One tool call to make.
+
+    `tool_args` (in `tool`) and `step_args` are templates, `run_args` values that came with the transition. `scope` holds the values of the
+    names that the templates use; a value may be an `orjson.Fragment`, which travels undecoded. `partial` are the names of which `scope` has
+    only some keys; `names` are further names that `context` can fetch, None where nobody counted them.
+    """
+
+    key: Key
+    step: str
+    tool: Tool
+    step_args: Mapping[str, Json] = field(default_factory=dict)
+    run_args: Mapping[str, Json] = field(default_factory=dict)
+    scope: Mapping[str, Json] = field(default_factory=dict)
+    envelopes: tuple[str, ...] = ()
+    timeout: float = 3600.0
+    idempotency_key: str = ""
+    names: tuple[str, ...] | None = None
+    partial: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The tool returned: its result as JSON text."""
+
+    result_json: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The tool failed: the mapping that templates see as `error`, and what it had got before that."""
+
+    error: dict[str, Any]
+    result_json: bytes | None = None
+
+
+Outcome = Done | Failed

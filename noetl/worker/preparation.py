@@ -1,0 +1,81 @@
+"""Rendering a job: its args first, then the tool's config, with the text to execute as `config["code"]`."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from typing import Any
+
+from noetl.playbook import arguments
+from noetl.playbook.expression import TemplateError, Templates
+from noetl.playbook.model import Json
+from noetl.tools import script
+from noetl.tools.base import ToolError
+from noetl.tools.registry import Kind
+
+_FIELDS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "python": (("code_b64", "code_base64"), ("code",)),
+    "sql": (
+        ("command_b64", "commands_b64", "query_b64"),
+        ("query", "queries", "command", "commands", "cmd", "cmds", "sql", "statement", "statements"),
+    ),
+    "shell": ((), ("cmds", "command", "cmd")),
+}
+_CODE_FIELDS = {language: frozenset((*encoded, *plain, "script")) for language, (encoded, plain) in _FIELDS.items()}
+
+
+def rendered_args(job: Mapping[str, Any], templates: Templates, scope: Mapping[str, Any]) -> dict[str, Json]:
+    """Return the args of §6: the tool's, under the step's, under those of the transition, which are values already."""
+    run_args = job["run_args"]
+    written = arguments.effective_args(job["tool_args"], job["step_args"], run_args)
+    return {name: value if name in run_args else templates.render(value, scope) for name, value in written.items()}
+
+
+def rendered_config(config: Mapping[str, Json], kind: Kind, templates: Templates, scope: Mapping[str, Any]) -> dict[str, Json]:
+    """Return the config with its templates rendered; `code` is the text to execute (a list of commands for a shell)."""
+    if kind.language is None:
+        return {name: templates.render(value, scope) for name, value in config.items()}
+    code_fields = _CODE_FIELDS[kind.language]
+    rendered = {name: templates.render(value, scope) for name, value in config.items() if name not in code_fields}
+    rendered["code"] = _code(config, kind.language, templates, scope)
+    return rendered
+
+
+def _code(config: Mapping[str, Json], language: str, templates: Templates, scope: Mapping[str, Any]) -> Json:
+    encoded, plain = _FIELDS[language]
+    if config.get("script"):
+        text: Json = script.load(templates.render(config["script"], scope))
+        return text if language == "python" else _rendered_code(text, language, templates, scope)
+    for name in encoded:
+        if config.get(name):
+            text = _decoded(name, templates.render(config[name], scope))
+            return text if language == "python" else _rendered_code(text, language, templates, scope)
+    for name in plain:
+        if config.get(name):
+            return _rendered_code(config[name], language, templates, scope)
+    raise ToolError(f"there is nothing to run: give {' or '.join((*plain[:2], *encoded[:1]))}", type="config")
+
+
+def _rendered_code(value: Json, language: str, templates: Templates, scope: Mapping[str, Any]) -> Json:
+    if language == "shell":
+        return [templates.render_shell(text, scope) for text in (value if isinstance(value, list) else [value])]
+    if isinstance(value, list):
+        return "\n".join(str(_rendered_code(item, language, templates, scope)) for item in value)
+    text = str(value)
+    if language == "python":
+        try:
+            return templates.render_text(text, scope)
+        except TemplateError:
+            return text
+    if text.lstrip().startswith("{{") and text.rstrip().endswith("}}"):
+        native = templates.render(text.strip(), scope)
+        return "\n".join(map(str, native)) if isinstance(native, list) else "" if native is None else str(native)
+    return templates.render_text(text, scope)
+
+
+def _decoded(name: str, value: Json) -> str:
+    try:
+        return base64.b64decode(value if isinstance(value, str) else "", validate=False).decode()
+    except (binascii.Error, UnicodeDecodeError) as error:
+        raise ToolError(f"{name} is no base64 of UTF-8 text", type="config") from error

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from noetl.errors import PlaybookError, UsageError
+from noetl.ops import run
+
+
+@pytest.mark.parametrize(
+    ("text", "assignments", "built"),
+    [
+        ("", [], {}),
+        ('{"a": 1}', [], {"a": 1}),
+        ('{"a": 1}', ["a=2"], {"a": 2}),
+        (
+            "",
+            ["name=Ada", "n=3", "on=true", "list=[1, 2]", 'text="7"', "none=null"],
+            {"name": "Ada", "n": 3, "on": True, "list": [1, 2], "text": "7", "none": None},
+        ),
+        ("", ["a.b.c=1", "a.d=2"], {"a": {"b": {"c": 1}, "d": 2}}),
+        ("", ["url=http://x/?a=b"], {"url": "http://x/?a=b"}),
+    ],
+)
+def test_payload(text: str, assignments: list[str], built: dict[str, object]) -> None:
+    assert run.payload(text, assignments) == built
+
+
+def test_payload_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "p.json").write_text('{"a": 1}')
+    assert run.payload(f"@{tmp_path / 'p.json'}", ["b=2"]) == {"a": 1, "b": 2}
+
+
+@pytest.mark.parametrize(
+    ("text", "assignments"), [("{", []), ("[1]", []), ("@/nowhere.json", []), ("", ["novalue"]), ("", ["=1"]), ('{"a": 1}', ["a.b=1"])]
+)
+def test_payload_that_is_none(text: str, assignments: list[str]) -> None:
+    with pytest.raises(UsageError):
+        run.payload(text, assignments)
+
+
+def test_a_playbook_that_is_not_there() -> None:
+    with pytest.raises(UsageError, match="cannot be read"):
+        run.read_playbook("nowhere.yaml")
+
+
+def test_a_broken_playbook_is_found_before_anything_starts(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("a: [1\n")
+    with pytest.raises(PlaybookError):
+        run.read_playbook(str(broken))

@@ -1,0 +1,126 @@
+"""Every verb and flag has help, the reference is not stale, and the words of the `noetl` command are those of `inv`."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from pathlib import Path
+
+import pytest
+from invoke.exceptions import Exit
+
+from noetl import cli, program
+from noetl.errors import PlaybookError, UsageError
+from noetl.ops import answers
+from noetl.tasks import ns, verbs
+from noetl.tasks.verb import Verb, describe, verb
+
+ROOT = Path(__file__).parents[3]
+ALL = list(verbs.verbs(ns))
+NOUNS = {str(name): [str(one) for one in noun.task_names] for name, noun in ns.collections.items()}
+
+
+def test_the_verbs_are_there() -> None:
+    names = {name for name, _ in ALL}
+    assert names >= {"up", "down", "ps", "logs", "demo", "run", "test", "lint", "bench"}
+    assert names >= {f"server.{one}" for one in ("start", "stop", "restart", "status", "logs")}
+    assert names >= {f"worker.{one}" for one in ("start", "stop", "restart", "list", "logs")}
+    assert names >= {f"db.{one}" for one in ("init", "validate", "reset")}
+    assert names >= {f"catalog.{one}" for one in ("register", "list", "get", "validate")}
+    assert names >= {f"execution.{one}" for one in ("list", "get", "status", "cancel", "events", "follow")}
+
+
+@pytest.mark.parametrize(("name", "task"), ALL, ids=[name for name, _ in ALL])
+def test_every_verb_and_flag_has_help(name: str, task: Verb) -> None:
+    assert isinstance(task, Verb)
+    assert task.__doc__
+    summary = task.__doc__.strip().splitlines()[0]
+    assert len(summary) <= 57, "longer than a line of --list"
+    assert summary.endswith(".")
+    assert [typed for typed, help in verbs.flags(task) if not help] == []
+
+
+def test_the_reference_is_what_the_help_says() -> None:
+    assert (ROOT / "docs" / "verbs.md").read_text() == verbs.reference(ns), "stale: python -m noetl.tasks.verbs > docs/verbs.md"
+
+
+def test_the_fast_verbs_are_verbs_with_the_same_flags() -> None:
+    found = dict(ALL)
+    for name, function in cli.FAST.items():
+        assert [typed for typed, _ in verbs.flags(found[name])] == ["--json"]
+        assert list(inspect.signature(getattr(answers, function)).parameters) == ["settings", "json_"]
+
+
+@pytest.mark.parametrize(
+    ("words", "joined"),
+    [
+        ("server start --init-db", "server.start --init-db"),
+        ("server.start --init-db", "server.start --init-db"),
+        ("-e server start", "-e server.start"),
+        ("run server start", "run server start"),
+        ("server", "--list server"),
+        ("server --help", "--list server"),
+        ("server fly", "server fly"),
+        ("execution follow 7", "execution.follow 7"),
+        ("", ""),
+    ],
+)
+def test_words_are_joined(words: str, joined: str) -> None:
+    assert program.join(words.split(), NOUNS) == joined.split()
+
+
+def test_an_error_becomes_an_exit_code() -> None:
+    @verb()
+    def broken(_context: object) -> None:
+        raise UsageError("no", "do this")
+
+    @verb()
+    def interrupted(_context: object) -> None:
+        raise KeyboardInterrupt
+
+    from invoke.context import Context
+
+    with pytest.raises(Exit) as caught:
+        broken(Context())
+    assert caught.value.code == 2
+    assert caught.value.message == "error: no\n  do this"
+    with pytest.raises(Exit) as caught:
+        interrupted(Context())
+    assert caught.value.code == 130
+
+
+def test_every_problem_of_a_playbook_is_said() -> None:
+    problems = [{"line": 1, "column": 2, "message": "first"}, {"line": 3, "column": 4, "message": "second", "hint": "so"}]
+    said = describe(PlaybookError("p.yaml:1:2: first", "try", details={"problems": problems}))
+    assert said == "error: p.yaml:1:2: first\n3:4: second\n  so\n  try"
+
+
+def test_importing_the_verbs_is_cheap() -> None:
+    import subprocess
+
+    heavy = [
+        "psutil",
+        "http.client",
+        "asyncio",
+        "asyncpg",
+        "rich",
+        "fabric",
+        "docker",
+        "kubernetes",
+        "fastapi",
+        "aiohttp",
+        "duckdb",
+        "yaml",
+        "jinja2",
+    ]
+    code = f"import invoke.program, sys; before = set(sys.modules); import noetl.tasks; print(set({heavy}) & set(sys.modules) - before)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout.strip() == "set()"
+
+
+def test_the_version_is_answered_without_invoke() -> None:
+    import subprocess
+
+    code = "import sys; sys.argv = ['noetl', '--version']; from noetl import cli; cli.main(); print('invoke' in sys.modules)"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout.split()
+    assert said[0] == "noetl"
+    assert said[2] == "False"
