@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import subprocess
@@ -18,6 +19,8 @@ from noetl import settings as configuration
 from noetl.ops import postgres as embedded_postgres
 from noetl.ops import stack
 from noetl.settings import Postgres, Secret
+
+from live import Live, playbooks_folder, stopping
 
 ROOT = Path(__file__).parent.parent
 TEMPLATE = "noetl_template"
@@ -121,9 +124,47 @@ def nats_url(embedded: files.Embedded) -> Secret:
 
 
 @pytest.fixture(scope="session")
+def outside(embedded: files.Embedded, superuser_sql: Callable[..., str]) -> Iterator[Postgres]:
+    """A database with a role of its own, for what playbooks write."""
+    assert embedded.postgres is not None
+    name = f"outside_{os.getpid()}"
+    superuser_sql(f"CREATE ROLE {name} LOGIN PASSWORD 'outside-password';\nCREATE DATABASE {name} OWNER {name}")
+    try:
+        yield replace(embedded.postgres, database=name, user=name, password=Secret("outside-password"))
+    finally:
+        superuser_sql(f"DROP DATABASE {name} WITH (FORCE);\nDROP ROLE {name}")
+
+
+@pytest.fixture(scope="session")
+def make_live(
+    embedded: files.Embedded, template: str, superuser_sql: Callable[..., str], outside: Postgres
+) -> Callable[..., contextlib.AbstractContextManager[Live]]:
+    """Make a platform without any process yet, on a fresh database and the session's services."""
+
+    @contextlib.contextmanager
+    def make(more: dict[str, str] | None = None) -> Iterator[Live]:
+        assert embedded.postgres is not None and embedded.nats_url is not None
+        fresh = contextlib.contextmanager(_database)(embedded.postgres, superuser_sql, f"TEMPLATE {template}")
+        with tempfile.TemporaryDirectory(prefix="noetl-live-", ignore_cleanup_errors=True) as folder, fresh as database:
+            with stopping(Live(Path(folder), database, embedded.nats_url, outside, more=dict(more or {}))) as one:
+                yield one
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def live(make_live: Callable[..., contextlib.AbstractContextManager[Live]]) -> Iterator[Live]:
+    """One server and one worker for all tests that leave them alone."""
+    with make_live() as one:
+        one.server()
+        one.worker()
+        yield one
+
+
+@pytest.fixture(scope="session")
 def shared_playbooks() -> Path:
-    """A folder of playbooks with what each must give: NOETL_TEST_PLAYBOOKS, else the one beside the checkout."""
-    folder = Path(os.environ.get("NOETL_TEST_PLAYBOOKS") or ROOT.parent / "shared" / "playbooks")
-    if not folder.is_dir():
+    """A folder of playbooks with what each must give."""
+    folder = playbooks_folder()
+    if not (folder / "expected.yaml").is_file():
         pytest.skip(f"LOUD SKIP: no folder of playbooks at {folder}; set NOETL_TEST_PLAYBOOKS to one")
     return folder

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import Any
 
 import orjson
 
+_LONG_NUMBER = re.compile(rb"[0-9]{20}")
+"""Digits that may be an integer beyond 64 bits: orjson would make a float of it."""
 _UNREAD = object()
 
 
@@ -60,12 +64,10 @@ class Value:
 
 def loads(raw: bytes | str) -> Any:
     """Decode JSON; integers of any size are kept."""
-    try:
-        return orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        import json
-
-        return json.loads(raw)
+    text = raw.encode() if isinstance(raw, str) else raw
+    if _LONG_NUMBER.search(text):
+        return json.loads(text)
+    return orjson.loads(text)
 
 
 def dumps(value: Any) -> bytes:
@@ -73,6 +75,9 @@ def dumps(value: Any) -> bytes:
     try:
         return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS)
     except TypeError:
-        import json
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_spliced).encode()
 
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str).encode()
+
+def _spliced(value: Any) -> Any:
+    """Return what orjson takes and json does not: text that is JSON already, dates."""
+    return loads(orjson.dumps(value)) if isinstance(value, orjson.Fragment) else str(value)

@@ -11,11 +11,12 @@ from noetl.settings import Settings
 
 _OURS = ("NOETL_HOME", "NOETL_HOST", "NOETL_PORT", "NOETL_SERVER_URL", "NOETL_API_TOKEN", "NOETL_ENCRYPTION_KEY")
 _POSTGRES = ("POSTGRES_HOST", "POSTGRES_PORT", "POSTGRES_DB", "POSTGRES_USER", "POSTGRES_PASSWORD")
+_PLAYBOOKS = tuple(f"PLAYBOOKS_{name}" for name in _POSTGRES)
 
 
 def for_child(settings: Settings, inherited: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of a child process: the inherited one, with what the settings say in place of what it says."""
-    kept = {name: value for name, value in inherited.items() if name not in (*_OURS, *_POSTGRES, "NATS_URL")}
+    kept = {name: value for name, value in inherited.items() if name not in (*_OURS, *_POSTGRES, *_PLAYBOOKS, "NATS_URL")}
     return kept | variables(settings) | {"PYTHONUNBUFFERED": "1"} | _import_path(kept)
 
 
@@ -37,10 +38,10 @@ def variables(settings: Settings) -> dict[str, str]:
         "NOETL_MAX_REQUEST": str(settings.max_request),
         "NOETL_LOG_FORMAT": settings.log_format,
     }
-    if settings.postgres:
-        database = settings.postgres
-        values = (database.host, str(database.port), database.database, database.user, database.password.reveal())
-        found |= dict(zip(_POSTGRES, values, strict=True))
+    for names, database in ((_POSTGRES, settings.postgres), (_PLAYBOOKS, settings.playbooks)):
+        if database:
+            values = (database.host, str(database.port), database.database, database.user, database.password.reveal())
+            found |= dict(zip(names, values, strict=True))
     if settings.playbook_env:
         found |= dict(settings.playbook_env)
         found["NOETL_PLAYBOOK_ENV"] = ",".join(settings.playbook_env)

@@ -26,12 +26,13 @@ def show(snapshots: Iterator[Snapshot], output: IO[str], *, colour: bool = True)
 def lines(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Say in lines what changed between two of the server's documents."""
     known = {_key(step): step for step in before.get("steps") or []}
+    names = _names(now.get("steps") or [])
     said = []
     for step in now.get("steps") or []:
         old = known.get(_key(step), {})
         if step["state"] == old.get("state") and _tenth(step) == _tenth(old) and step.get("attempts") == old.get("attempts"):
             continue
-        said.append("  ".join([f"{_MARKS[step['state']][0]} {step['step']}", step["state"], *_facts(step)]))
+        said.append("  ".join([f"{_MARKS[step['state']][0]} {names[_key(step)]}", step["state"], *_facts(step)]))
     return said
 
 
@@ -47,9 +48,10 @@ def tree(snapshot: Snapshot, now: float) -> Tree:
     if snapshot.silent:
         title.append(f"  the server does not answer ({snapshot.silent:.0f} s), trying again", "yellow")
     drawn = Tree(title, guide_style="dim")
-    width = max((len(step["step"]) for step in snapshot.steps), default=0)
+    names = _names(snapshot.steps)
+    width = max(map(len, names.values()), default=0)
     for step in snapshot.steps:
-        branch = drawn.add(_step_line(step, width, now))
+        branch = drawn.add(_step_line(step, names[_key(step)].ljust(width), now))
         if step.get("error"):
             branch.add(Text(error_text(step["error"]), "red"))
     return drawn
@@ -95,11 +97,11 @@ def _tree_view(snapshots: Iterator[Snapshot], output: IO[str], colour: bool) -> 
     return last
 
 
-def _step_line(step: Mapping[str, Any], width: int, now: float) -> Text:
+def _step_line(step: Mapping[str, Any], name: str, now: float) -> Text:
     from rich.text import Text
 
     mark, style = _MARKS[step["state"]]
-    line = Text.assemble((f"{mark} ", style), step["step"].ljust(width))
+    line = Text.assemble((f"{mark} ", style), name)
     facts = _facts(step)
     if step["state"] == "running" and step.get("started_at"):
         facts = [tables.duration(max(0.0, now - _moment(step["started_at"]))), *facts]
@@ -120,8 +122,6 @@ def _facts(step: Mapping[str, Any]) -> list[str]:
         facts += [f"{loop[name]} {name}" for name in ("failed", "running", "cancelled") if loop.get(name)]
     if (step.get("attempts") or 0) > 1:
         facts.append(f"attempt {step['attempts']}")
-    if (step.get("run") or 1) > 1:
-        facts.append(f"run {step['run']}")
     return facts
 
 
@@ -131,6 +131,16 @@ def _tenth(step: Mapping[str, Any]) -> int:
     if not loop or not loop.get("total"):
         return -1
     return int(10 * (loop["done"] + loop["failed"]) / loop["total"])
+
+
+def _names(steps: list[dict[str, Any]]) -> dict[tuple[str, int], str]:
+    """Name each run of a step; from its second run on with the number of the run."""
+    names: dict[tuple[str, int], str] = {}
+    seen: dict[str, int] = {}
+    for step in steps:
+        count = seen[step["step"]] = seen.get(step["step"], 0) + 1
+        names[_key(step)] = step["step"] if count == 1 else f"{step['step']} (run {count})"
+    return names
 
 
 def _key(step: Mapping[str, Any]) -> tuple[str, int]:

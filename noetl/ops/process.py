@@ -9,7 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -24,7 +24,10 @@ _CLOCK_STEP = 2.0
 
 @dataclass(frozen=True)
 class Record:
-    """What is written down about a daemon: enough to tell it from a stranger that got its PID."""
+    """What is written down about a daemon: enough to tell it from a stranger that got its PID.
+
+    `left` has the PID and start time of each process that outlived an attempt to stop it.
+    """
 
     service: str
     pid: int
@@ -35,6 +38,7 @@ class Record:
     port: int | None = None
     url: str | None = None
     version: str | None = None
+    left: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,10 @@ def spawn(argv: Sequence[str], *, cwd: Path, environ: Mapping[str, str], log: Pa
         process = psutil.Process(child.pid)
     finally:
         child.returncode = 0  # Popen would warn that its child still runs: that is what a daemon is for
+    # For a moment after exec the kernel shows no command line, and a daemon is known by its command line.
+    with contextlib.suppress(psutil.Error):
+        while not process.cmdline() and process.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.001)
     return process
 
 
@@ -97,7 +105,8 @@ def read(home: Path, service: str, runs: Sequence[str]) -> Record | None:
     with contextlib.suppress(OSError, ValueError, TypeError):
         document = json.loads(_sidecar(home, service).read_text())
         if document["pid"] == pid:
-            return Record(**{**document, "runs": tuple(document["runs"])})
+            left = tuple((int(one), float(created)) for one, created in document.pop("left", ()))
+            return Record(**{**document, "runs": tuple(document["runs"]), "left": left})
     log = str(files.log_file(home, service))
     with contextlib.suppress(OSError, psutil.Error, ValueError):
         created = psutil.Process(pid).create_time()
@@ -173,6 +182,10 @@ def tree(entry: Record) -> list[psutil.Process]:
             members = {leader, *leader.children(recursive=True)} | _session(entry)
         elif leader.create_time() == entry.create_time and leader.status() == psutil.STATUS_ZOMBIE:
             members = _session(entry)
+    for pid, created in entry.left:
+        with contextlib.suppress(psutil.Error):
+            if (process := psutil.Process(pid)).create_time() == created:
+                members.add(process)
     return [process for process in members if runs_still(process)]
 
 
@@ -212,6 +225,7 @@ def stop(
                 process.kill()
         left = _wait_gone(entry, left, 5.0, quiet)
     if left:
+        write(home, replace(entry, left=tuple((process.pid, process.create_time()) for process in left)))
         names = ", ".join(f"{process.pid}" for process in sorted(left, key=lambda one: one.pid))
         raise NoetlError(f"{service} (pid {entry.pid}) still runs after {timeout:g} s: pid {names}", f"kill it: {again} --force")
     forget(home, service)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ from typing import Any
 
 import noetl
 from noetl import home as files
+from noetl.bus.subjects import POOL as POOL_NAME
 from noetl.errors import NoetlError, NotFound, Unavailable, UsageError
 from noetl.ops import environment, process, stack
 from noetl.ops.client import START_A_SERVER, Client, connect
@@ -44,8 +44,8 @@ def names(name: str, count: int) -> list[str]:
     """Return the workers' names: NAME, or NAME-1 … NAME-K; without a name worker-1 … worker-K."""
     if count < 1:
         raise UsageError(f"{count} workers cannot be started", "--count 1")
-    if name and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
-        raise UsageError(f"{name!r} cannot be a worker's name", "use letters, digits, dots, hyphens and underscores, 64 at most")
+    if name and not POOL_NAME.fullmatch(name):
+        raise UsageError(f"{name!r} cannot be a worker's name", "use letters, digits, hyphens and underscores, 64 at most")
     if name and count == 1:
         return [name]
     return [f"{name or 'worker'}-{number}" for number in range(1, count + 1)]
@@ -128,7 +128,7 @@ def _start(settings: Settings, client: Client, name: str, pool: str, slots: int,
             str(slots),
         ]
         # A worker never touches the server's database, so it gets neither its password nor its key.
-        own = replace(settings, postgres=None, encryption_key=None, server_url=client.url)
+        own = replace(settings, postgres=None, playbooks=None, encryption_key=None, server_url=client.url)
         child = process.spawn(argv, cwd=settings.home, environ=environment.for_child(own, os.environ), log=log)
         entry = process.record(service, child, runs=RUNS, log=log, port=None, url=None, version=noetl.__version__)
         process.write(settings.home, entry)

@@ -156,9 +156,9 @@ class Committer:
     async def _commit(self, writes: list[Write]) -> None:
         try:
             withdrawn = await self._apply(writes)
-        except NoetlError as error:
+        except Exception as error:
             if not isinstance(error, MovedOn | NotLeased):
-                logger.warning("a commit of %d executions failed and is tried one by one: %s", len(writes), error.message)
+                logger.warning("a commit of %d executions failed and is tried one by one: %s", len(writes), error)
             for write in writes:
                 write.undo()
                 self._memory.pop(write.execution.id, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
@@ -35,7 +36,7 @@ class Loader:
             row = await self._database.row("catalog_entry", catalog_id, None, None)
             if row is None:
                 raise NotFound(f"there is no catalog entry {catalog_id}", "see: noetl catalog list")
-            plan = Plan(parse(row["content"], row["path"]))
+            plan = Plan(await asyncio.to_thread(parse, row["content"], row["path"]))
             self._plans[catalog_id] = plan
             if len(self._plans) > PLANS:
                 self._plans.popitem(last=False)

@@ -20,7 +20,7 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _BLOCK_EDGE = re.compile(r"/\*|\*/")
-_LEADING = re.compile(r"(?:\s+|--[^\n]*|/\*.*?\*/)*", re.DOTALL)
+_LEADING = re.compile(r"\s+|--[^\n]*|(?P<block>/\*)")
 _WORD = re.compile(r"\w+")
 _SHOWN = 120
 
@@ -82,5 +82,7 @@ def _end_of_comment(text: str, position: int) -> int:
 
 
 def _without_leading_comments(piece: str) -> str:
-    match = _LEADING.match(piece)
-    return piece[match.end() :].strip() if match else piece.strip()
+    position = 0
+    while match := _LEADING.match(piece, position):
+        position = _end_of_comment(piece, match.end()) if match["block"] else match.end()
+    return piece[position:].strip()

@@ -28,10 +28,19 @@ def main(argv: list[str] | None = None) -> int:
         settings = read(os.environ)
         parser = argparse.ArgumentParser(prog="python -m noetl.worker", description="Run a NoETL worker in the foreground.")
         parser.add_argument("--nats-url", help="where the rings are (NATS_URL; by default what the server says)")
-        parser.add_argument("--server-url", default=settings.server_url or f"http://127.0.0.1:{settings.port}", help="the server (NOETL_SERVER_URL, default %(default)s)")
+        parser.add_argument(
+            "--server-url",
+            default=settings.server_url or f"http://127.0.0.1:{settings.port}",
+            help="the server (NOETL_SERVER_URL, default %(default)s)",
+        )
         parser.add_argument("--name", default="worker", help="this worker's name on its host (default %(default)s)")
         parser.add_argument("--pool", default="default", help="the pool whose commands it takes (default %(default)s)")
-        parser.add_argument("--max-workers", type=int, default=settings.max_workers, help="how many steps run at once (NOETL_MAX_WORKERS, default %(default)s)")
+        parser.add_argument(
+            "--max-workers",
+            type=int,
+            default=settings.max_workers,
+            help="how many steps run at once (NOETL_MAX_WORKERS, default %(default)s)",
+        )
         given = parser.parse_args(argv)
         for what, text in (("--name", given.name), ("--pool", given.pool)):
             if not re.fullmatch(POOL, text):

@@ -31,7 +31,6 @@ class Api:
             headers=self._headers,
             timeout=aiohttp.ClientTimeout(total=60, sock_connect=5),
             connector=aiohttp.TCPConnector(limit=64, keepalive_timeout=60),
-            trust_env=True,
             auto_decompress=False,
         )
 
@@ -52,7 +51,9 @@ class Api:
 
     async def report(self, header: Mapping[str, Json], blobs: Sequence[bytes]) -> dict[str, Json]:
         """Send a report: the header's line, then the results."""
-        found: dict[str, Json] = orjson.loads(await self._request("POST", "/api/worker/report", b"".join((orjson.dumps(header), b"\n", *blobs))))
+        found: dict[str, Json] = orjson.loads(
+            await self._request("POST", "/api/worker/report", b"".join((orjson.dumps(header), b"\n", *blobs)))
+        )
         return found
 
     async def credential(self, name: str) -> Json:
@@ -69,7 +70,9 @@ class Api:
             async with self._session.request(method, path, data=body) as response:
                 raw = await response.read()
         except (aiohttp.ClientError, OSError, TimeoutError, asyncio.TimeoutError) as error:
-            raise Unavailable(f"the server at {self.url} does not answer: {error or type(error).__name__}", "see: noetl server status") from error
+            raise Unavailable(
+                f"the server at {self.url} does not answer: {error or type(error).__name__}", "see: noetl server status"
+            ) from error
         if response.status >= 400:
             raise _error(response.status, raw)
         return raw

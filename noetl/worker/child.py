@@ -8,6 +8,7 @@ import faulthandler
 import functools
 import inspect
 import os
+import shutil
 import socket
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -78,9 +79,12 @@ class Child:
             if message is None:
                 return
             secrets: set[str] = set()
-            answer, stay = self._perform(orjson.loads(message[1]), secrets)
+            job = orjson.loads(message[1])
+            answer, stay = self._perform(job, secrets)
             self._surroundings.leave_copies()
             stay = self._surroundings.restore() and stay and count < _JOBS_OF_ONE_PROCESS
+            if os.path.lexists(job["workdir"]):
+                shutil.rmtree(job["workdir"], ignore_errors=True)
             if text := self._output.take():
                 answer = frames.frame(frames.OUTPUT, Masks(secrets).text(text).encode("utf-8", "replace")) + answer
             self._channel.send(answer if stay else frames.frame(frames.LEAVING, b"") + answer)

@@ -19,7 +19,9 @@ Json = Any
 class Heartbeat:
     """Sends what `describe` returns every so many seconds and hands the answer on."""
 
-    def __init__(self, url: str, token: Secret, seconds: float, describe: Callable[[], dict[str, Json]], heard: Callable[[dict[str, Json]], None]) -> None:
+    def __init__(
+        self, url: str, token: Secret, seconds: float, describe: Callable[[], dict[str, Json]], heard: Callable[[dict[str, Json]], None]
+    ) -> None:
         self._url = urllib.parse.urlsplit(url)
         self._headers = {"Authorization": f"Bearer {token.reveal()}", "Content-Type": "application/json"}
         self._seconds = seconds
@@ -41,7 +43,9 @@ class Heartbeat:
         while not self._stop.wait(self._seconds):
             try:
                 connection = connection or self._connect()
-                connection.request("POST", f"{self._url.path.rstrip('/')}/api/worker/heartbeat", json.dumps(self._describe()), self._headers)
+                connection.request(
+                    "POST", f"{self._url.path.rstrip('/')}/api/worker/heartbeat", json.dumps(self._describe()), self._headers
+                )
                 response = connection.getresponse()
                 body = response.read()
                 if response.status == 200:

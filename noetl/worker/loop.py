@@ -10,7 +10,7 @@ import secrets
 import socket
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,7 +73,7 @@ class Worker:
         self._sandbox = Sandbox(
             size=slots,
             memory=settings.step_memory,
-            workdir=settings.home / "work" / f"{name}-{os.getpid()}",
+            workdir=settings.home / "work",
             environ=os.environ,
             fetch=self._fetch,
             max_result=settings.max_result,
@@ -99,9 +99,9 @@ class Worker:
         nats_url = self._given_nats or (Secret(hello["nats_url"]) if hello["nats_url"] else None)
         heartbeat = self._heartbeat(hello["heartbeat_seconds"])
         heartbeat.start()
-        listening = self._spawn(self._listen(nats_url))
-        reporting = self._spawn(self._reports())
-        self._spawn(self._watch_ahead())
+        listening = self._spawn(self._always(lambda: self._listen(nats_url)))
+        reporting = self._spawn(self._always(self._reports))
+        self._spawn(self._always(self._watch_ahead))
         logger.info("worker %s is ready: pool %s, %d slots", self.id, self.pool, self.slots)
         try:
             await self._stop.wait()
@@ -128,6 +128,15 @@ class Worker:
             return 0
         ahead = self.slots * AHEAD if self._average < SHORT else 0
         return max(0, self.slots + ahead - len(self._running) - len(self._taken) - self._promised)
+
+    async def _always(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Keep something going until the worker drains: a worker must not go deaf or dumb by a mistake."""
+        while not self._draining:
+            try:
+                await work()
+            except Exception:
+                logger.exception("worker %s stumbled and goes on", self.id)
+                await asyncio.sleep(1)
 
     async def _hello(self) -> dict[str, Json]:
         who = {
@@ -223,7 +232,7 @@ class Worker:
     async def _until_free(self) -> None:
         while self.free == 0 and not self._draining:
             self._free.clear()
-            with contextlib.suppressTimeoutError:
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._free.wait(), 1)
 
     async def _take(self, commands: Iterable[dict[str, Json]]) -> None:
@@ -396,7 +405,9 @@ class Worker:
         if unfinished:
             logger.info("worker %s hands %d unfinished commands back", self.id, len(unfinished))
             with contextlib.suppress(NoetlError, TimeoutError):
-                await asyncio.wait_for(self._api.post("/api/worker/return", {"worker_id": self.id, "held": [list(key) for key in unfinished]}), 1)
+                await asyncio.wait_for(
+                    self._api.post("/api/worker/return", {"worker_id": self.id, "held": [list(key) for key in unfinished]}), 1
+                )
 
     async def _fetch(self, job: Job, kind: str, name: str) -> Json:
         match kind:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -63,7 +64,7 @@ class Playbooks:
 
     async def _read(self, catalog_id: str) -> Seen:
         entry = await self._api.get(f"/api/catalog/entry?catalog_id={catalog_id}")
-        playbook = parse(entry["content"], entry["path"])
+        playbook = await asyncio.to_thread(parse, entry["content"], entry["path"])
         seen = Seen(playbook, tuple(sorted({*playbook.steps, "response", "result", "this", "data"})))
         self._seen[catalog_id] = seen
         if len(self._seen) > KEPT:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import hashlib
@@ -27,7 +28,7 @@ async def register(request: Request) -> Response:
     if document.get("resource_type", "Playbook") not in ("Playbook", "playbook"):
         raise UsageError(f"resource_type {document['resource_type']!r} is not known", "send Playbook")
     content = _decoded(text_of(document, "content"))
-    playbook = parse(content, str(document.get("source") or "<playbook>"))
+    playbook = await asyncio.to_thread(parse, content, str(document.get("source") or "<playbook>"))
     digest = hashlib.sha256(content.encode()).hexdigest()
     async with runtime.database.transaction() as transaction:
         await transaction.row("lock_path", playbook.path)

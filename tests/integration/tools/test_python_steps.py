@@ -11,8 +11,6 @@ import pytest
 
 from noetl.worker.sandbox import Done, Failed
 
-pytestmark = pytest.mark.integration
-
 
 def value(outcome: Any) -> Any:
     assert isinstance(outcome, Done), outcome
@@ -31,15 +29,27 @@ def value(outcome: Any) -> Any:
         ("def main(a, **rest): return [a, rest]", {"args": {"a": 1, "b": 2}}, [1, {"b": 2}]),
         ("def main(rows): return rows[0]['k']", {"args": {"rows": "{{ found | tojson }}"}, "scope": {"found": [{"k": 3}]}}, 3),
         ("def main(a, /, b): return [a, b]", {"args": {"a": 1, "b": 2}}, [1, 2]),
-        ("import functools\ndef twice(f):\n    @functools.wraps(f)\n    def g(x): return 2 * f(x)\n    return g\n@twice\ndef main(x): return x", {"args": {"x": 4}}, 8),
+        (
+            "import functools\ndef twice(f):\n    @functools.wraps(f)\n    def g(x): return 2 * f(x)\n    return g\n@twice\ndef main(x): return x",  # noqa: E501
+            {"args": {"x": 4}},
+            8,
+        ),
         ("async def main(x):\n    import asyncio\n    await asyncio.sleep(0)\n    return x", {"args": {"x": 1}}, 1),
         ("import asyncio\nasync def f(): return 5\ndef main(): return asyncio.run(f())", {}, 5),
         ("def main(): return None", {}, None),
         ("result = x * 2", {"args": {"x": 4}}, 8),
         ("result = {{ x }} + 1", {"scope": {"x": 4}}, 5),
         ("def main(): return '{% broken'", {}, "{% broken"),
-        ("result = [json.loads('1'), os.sep, datetime.date(2020, 1, 2), uuid.UUID(int=0)]", {}, [1, "/", "2020-01-02", "00000000-0000-0000-0000-000000000000"]),
-        ("from __future__ import annotations\nfrom dataclasses import dataclass\n@dataclass\nclass P:\n    x: int\ndef main(): return P(1)", {}, {"x": 1}),
+        (
+            "result = [json.loads('1'), os.sep, datetime.date(2020, 1, 2), uuid.UUID(int=0)]",
+            {},
+            [1, "/", "2020-01-02", "00000000-0000-0000-0000-000000000000"],
+        ),
+        (
+            "from __future__ import annotations\nfrom dataclasses import dataclass\n@dataclass\nclass P:\n    x: int\ndef main(): return P(1)",  # noqa: E501
+            {},
+            {"x": 1},
+        ),
     ],
 )
 async def test_code_gets_its_args_and_its_result_comes_back(bench: Any, code: str, more: dict[str, Any], expected: Any) -> None:
@@ -92,14 +102,17 @@ async def test_code_may_be_base64_or_a_file(bench: Any, tmp_path: Path) -> None:
     assert value(await bench.run("python", {"code_b64": base64.b64encode(code.encode()).decode()}, args={"x": 6})) == 42
     path = tmp_path / "job.py"
     path.write_text(code)
-    assert value(await bench.run("python", {"script": {"uri": "{{ p }}", "source": {"type": "file"}}}, args={"x": 2}, scope={"p": str(path)})) == 14
+    assert (
+        value(await bench.run("python", {"script": {"uri": "{{ p }}", "source": {"type": "file"}}}, args={"x": 2}, scope={"p": str(path)}))
+        == 14
+    )
     outcome = await bench.run("python", {"script": {"uri": "/nowhere.py"}})
     assert "/nowhere.py" in outcome.error["message"]
 
 
 async def test_the_context_fetches_what_did_not_travel(bench: Any) -> None:
     bench.values = {"first_step": {"rows": 3}, "workload": {"a": 1, "b": 2}}
-    code = "def main(context): return [context['here'], context['first_step']['rows'], context['first_step']['rows'], 'first_step' in context, context.get('none', 5), context['workload']['b']]"
+    code = "def main(context): return [context['here'], context['first_step']['rows'], context['first_step']['rows'], 'first_step' in context, context.get('none', 5), context['workload']['b']]"  # noqa: E501
     outcome = await bench.python(code, scope={"here": 1, "workload": {"a": 1}}, partial=("workload",))
     assert value(outcome) == [1, 3, 3, True, 5, 2]
     assert bench.fetched == [("context", "first_step"), ("context", "none"), ("context", "workload")]

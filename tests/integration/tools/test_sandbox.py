@@ -19,8 +19,6 @@ import pytest
 
 from noetl.worker.sandbox import Done, Failed
 
-pytestmark = pytest.mark.integration
-
 LEAVE_A_DAEMON = """
 import subprocess
 def main():
@@ -160,7 +158,9 @@ async def test_a_copy_that_the_step_forks_off_does_not_answer_in_its_place(bench
 
 
 async def test_threads_left_behind_end_their_process(bench: Any) -> None:
-    pid = value(await bench.python("import os, threading, time\nthreading.Thread(target=time.sleep, args=(60,)).start()\nresult = os.getpid()"))
+    pid = value(
+        await bench.python("import os, threading, time\nthreading.Thread(target=time.sleep, args=(60,)).start()\nresult = os.getpid()")
+    )
     assert value(await bench.python("import os\nresult = os.getpid()")) != pid
     assert await gone(lambda: psutil.pid_exists(pid))
 
@@ -179,12 +179,16 @@ async def test_the_environment_is_scrubbed(bench: Any) -> None:
 
 async def test_what_a_step_prints_is_logged_and_bounded(bench: Any, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", logger="noetl.worker.step")
-    code = "import os, subprocess\nprint('from print')\nos.write(1, b'from write\\n')\nsubprocess.run(['echo', 'from echo'])\nprint('x' * 300_000)"
+    code = "import os, subprocess\nprint('from print')\nos.write(1, b'from write\\n')\nsubprocess.run(['echo', 'from echo'])\nprint('x' * 300_000)"  # noqa: E501
     value(await bench.python(code, step="talk"))
     assert "talk" in caplog.text
     assert "bytes left out" in caplog.text
     assert len(caplog.text) < 100_000
-    value(await bench.python("import os, subprocess\nprint('from print')\nos.write(2, b'from write\\n')\nsubprocess.run(['echo', 'from echo'])"))
+    value(
+        await bench.python(
+            "import os, subprocess\nprint('from print')\nos.write(2, b'from write\\n')\nsubprocess.run(['echo', 'from echo'])"
+        )
+    )
     assert all(f"from {source}" in caplog.text for source in ("print", "write", "echo"))
 
 

@@ -22,6 +22,7 @@ def test_settings_survive_the_way_into_a_child(tmp_path: Path) -> None:
         port=9,
         server_url="http://there:1",
         postgres=Postgres("h", 1, "d", "u", Secret("p")),
+        playbooks=Postgres("h2", 2, "d2", "u2", Secret("p2")),
         nats_url=Secret("nats://t@h:1"),
         api_token=Secret("token"),
         encryption_key=Secret("key"),

@@ -1,0 +1,101 @@
+"""Measures, and prints a table or JSON."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import sys
+import time
+from dataclasses import asdict, dataclass
+
+from benchmarks import commands, engine, limits, stack
+from noetl import home
+from noetl.ops import server
+
+GROUPS = ("start", "engine")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured figure, and its ratio to the machine's own limit that is named."""
+
+    name: str
+    value: float
+    unit: str
+    ratio: float | None = None
+    to: str = ""
+
+
+def main() -> int:
+    """Run what is asked for."""
+    parser = argparse.ArgumentParser(prog="inv bench", description="Measure noetl beside this machine's own limits.")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--only", default="", help=f"only the groups whose names begin with this: {', '.join(GROUPS)}")
+    given = parser.parse_args()
+    chosen = [name for name in GROUPS if name.startswith(given.only)]
+    if not chosen:
+        sys.stderr.write(f"error: no group begins with {given.only!r}\n  groups: {', '.join(GROUPS)}\n")
+        return 2
+    figures = [figure for name in chosen for figure in {"start": _starts, "engine": _engine}[name]()]
+    machine = {"cores": os.cpu_count(), "python": platform.python_version(), "system": platform.system()}
+    if given.json:
+        print(json.dumps({"machine": machine, "figures": [asdict(figure) for figure in figures]}, indent=1))
+    else:
+        _table(figures, machine)
+    return 0
+
+
+def _starts() -> list[Figure]:
+    _say("starting commands")
+    medians = commands.measure()
+    bare, empty = medians["python -c pass"], medians["inv --list, empty tasks.py"]
+    return [
+        Figure("bare interpreter (python -c pass)", bare, "ms"),
+        Figure("inv --list, empty tasks.py", empty, "ms", empty / bare, "bare interpreter"),
+        Figure("inv --list", medians["inv --list"], "ms", medians["inv --list"] / empty, "inv --list, empty tasks.py"),
+        Figure("noetl --version", medians["noetl --version"], "ms", medians["noetl --version"] / bare, "bare interpreter"),
+    ]
+
+
+def _engine() -> list[Figure]:
+    _say("starting a stack of its own")
+    with stack.running() as settings:
+        server.stop(settings)
+        started = time.perf_counter()
+        server.start(settings)
+        ready = time.perf_counter() - started
+        postgres = home.read_embedded(settings.home).postgres
+        assert postgres is not None
+        _say("measuring commits, chains, loops, executions")
+        one, sixteen = asyncio.run(limits.commits(postgres, 1)), asyncio.run(limits.commits(postgres, 16))
+        found = asyncio.run(engine.measure(f"http://127.0.0.1:{settings.port}", stack.token(settings)))
+        commit = 1000 / one
+    return [
+        Figure("server.start to ready", ready, "s"),
+        Figure("single-row commits, 1 connection", one, "commits/s"),
+        Figure("single-row commits, 16 connections", sixteen, "commits/s"),
+        Figure(f"chain of {engine.CHAIN} no-op steps", found["chain"], "ms/step", found["chain"] / commit, "one single-row commit"),
+        Figure(f"parallel loop of {engine.ITEMS} no-op items", found["loop"], "items/s", found["loop"] / sixteen, "commits/s, 16 connections"),
+        Figure(f"{engine.MANY} executions of 3 steps at once", found["many"], "executions/s", found["many"] / sixteen, "commits/s, 16 connections"),
+        Figure("a lone execution of 3 steps, p50", found["lone_p50"], "ms", found["lone_p50"] / commit, "one single-row commit"),
+        Figure("a lone execution of 3 steps, p99", found["lone_p99"], "ms", found["lone_p99"] / commit, "one single-row commit"),
+    ]
+
+
+def _table(figures: list[Figure], machine: dict[str, object]) -> None:
+    print(", ".join(f"{name} {value}" for name, value in machine.items()))
+    width = max(len(figure.name) for figure in figures)
+    for figure in figures:
+        ratio = f"{figure.ratio:8.2f} x {figure.to}" if figure.ratio is not None else ""
+        print(f"{figure.name:<{width}}  {figure.value:10.2f} {figure.unit:<13}{ratio}".rstrip())
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"bench: {text} …\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

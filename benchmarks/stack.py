@@ -1,0 +1,43 @@
+"""A stack of its own for the measurements: real PostgreSQL with fsync, real nats-server, server and worker, in a folder that is thrown away."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from noetl import home, settings
+from noetl.ops import services
+
+
+@contextlib.contextmanager
+def running() -> Iterator[settings.Settings]:
+    """Start everything and yield its settings; stop it and remove its files afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="noetl-bench-"))
+    folder.chmod(0o755)
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("NOETL_", "POSTGRES_", "NATS_"))}
+    chosen = replace(settings.read({**environ, "NOETL_HOME": str(folder)}), host="127.0.0.1", port=free_port())
+    try:
+        services.Starting(chosen).up()
+        yield chosen
+    finally:
+        services.down(chosen, force=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def token(chosen: settings.Settings) -> str:
+    """Return the API's token."""
+    return home.token(chosen).reveal()

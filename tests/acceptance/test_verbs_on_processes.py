@@ -1,0 +1,288 @@
+"""The verbs as an operator uses them, on real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from acceptance_home import ROOT, Operator
+
+
+def test_up_ps_down(operator: Operator) -> None:
+    said = operator.ok("up")
+    assert [line.split(":")[0] for line in said.splitlines()] == ["postgres", "nats", "server", "worker_worker-1"]
+    services = operator.services()
+    assert list(services) == ["postgres", "nats", "server", "worker worker-1"]
+    for row in services.values():
+        assert row["state"] == "running"
+        assert row["pid"] > 0
+        assert Path(row["log"]).is_file()
+        assert row["version"]
+        assert "url" in row or "dsn" in row
+    password = json.loads((operator.home / "embedded.json").read_text())["postgres"]["password"]
+    assert password not in json.dumps(services)
+    again = operator.ok("up")
+    assert "started," not in again
+    assert again.count("already running") == 4
+    operator.ok("down")
+    assert operator.processes() == []
+    assert operator.ok("down") == "nothing was running\n"
+    assert {row["state"] for row in operator.services().values()} == {"stopped"}
+
+
+def test_a_killed_server_starts_again_without_cleaning(operator: Operator) -> None:
+    operator.ok("server", "start", "--init-db")
+    before = operator.services()["server"]["pid"]
+    os.kill(before, signal.SIGKILL)
+    assert "ready at" in operator.ok("server", "start")
+    assert operator.services()["server"]["pid"] != before
+
+
+def test_every_killed_process_comes_back_by_up(operator: Operator) -> None:
+    operator.ok("up")
+    before = {name: row["pid"] for name, row in operator.services().items()}
+    for pid in before.values():
+        os.kill(pid, signal.SIGKILL)
+    operator.ok("up")
+    after = operator.services()
+    assert list(after) == list(before)
+    assert all(after[name]["pid"] != before[name] and after[name]["state"] == "running" for name in before)
+
+
+def test_a_pid_file_that_names_a_stranger(operator: Operator) -> None:
+    operator.home.mkdir()
+    stranger = subprocess.Popen(["sleep", "60"])
+    try:
+        file = operator.home / "noetl_server.pid"
+        file.write_text(f"{stranger.pid}\n")
+        assert operator.ok("server", "stop", "--force") == "server: was not running\n"
+        file.write_text(f"{stranger.pid}\n")
+        operator.ok("server", "start", "--init-db")
+        assert int(file.read_text()) != stranger.pid
+        operator.ok("server", "stop")
+        assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+def test_two_starts_at_the_same_moment_make_one_server(operator: Operator) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        said = list(pool.map(lambda _: operator.ok("server", "start", "--init-db"), range(2)))
+    pid = operator.services()["server"]["pid"]
+    assert all(f"pid {pid}" in line for line in said)
+    assert sum("already running" in line for line in said) == 1
+    assert len([one for one in operator.processes() if "noetl.server" in one.cmdline()]) == 1
+
+
+def test_a_database_that_does_not_answer(operator: Operator) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        operator.more = {"POSTGRES_HOST": "127.0.0.1", "POSTGRES_PORT": str(unused.getsockname()[1])}
+        started = operator.run("server", "start", "--init-db")
+    assert started.returncode == 1
+    assert "ended while it started" in started.stderr
+    assert "  | " in started.stderr
+    assert str(operator.home / "logs" / "server.log") in started.stderr
+    assert not (operator.home / "noetl_server.pid").exists()
+    operator.more = {}
+
+
+def test_a_taken_port_names_its_holder(operator: Operator) -> None:
+    with socket.create_server(("127.0.0.1", operator.port)):
+        started = operator.run("server", "start")
+    assert started.returncode == 1
+    assert f"port {operator.port} is taken by pid {os.getpid()}" in started.stderr
+    assert operator.processes() == []
+
+
+def test_a_worker_needs_a_server(operator: Operator) -> None:
+    started = operator.run("worker", "start")
+    assert started.returncode == 1
+    assert "no server answers at" in started.stderr
+    assert "noetl server start --init-db" in started.stderr
+
+
+def test_several_workers(operator: Operator) -> None:
+    operator.ok("server", "start", "--init-db")
+    operator.ok("worker", "start", "--count", "2")
+    operator.ok("worker", "start", "--name", "gpu", "--pool", "gpu", "--max-workers", "3")
+    listed = {row["name"]: row for row in json.loads(operator.ok("worker", "list", "--json"))["workers"]}
+    assert set(listed) == {"worker-1", "worker-2", "gpu"}
+    assert (listed["gpu"]["pool"], listed["gpu"]["slots"]) == ("gpu", 3)
+    assert (operator.home / "noetl_worker_gpu.pid").read_text().strip() == str(listed["gpu"]["pid"])
+    which = operator.run("worker", "stop")
+    assert which.returncode == 2
+    assert "gpu, worker-1, worker-2" in which.stderr
+    operator.ok("worker", "stop", "--name", "gpu")
+    operator.ok("worker", "stop", "--all")
+    assert not [one for one in operator.processes() if "noetl.worker" in one.cmdline()]
+    assert operator.run("worker", "stop", "--name", "nobody").returncode == 1
+
+
+def test_run_shows_its_steps_and_prints_its_result(operator: Operator, playbook: Path) -> None:
+    ran = operator.run("run", str(playbook), "--set", "who=Ada")
+    assert ran.returncode == 0, ran.stderr
+    assert "✓ each" in ran.stdout
+    assert ran.stdout.endswith('{\n  "text": "hello Ada",\n  "sum": 140\n}\n')
+    assert "starting what is missing" in ran.stderr
+    as_json = json.loads(operator.ok("run", str(playbook), "--json", "--payload", '{"who": "Bob"}'))
+    assert (as_json["status"], as_json["result"]) == ("COMPLETED", {"text": "hello Bob", "sum": 140})
+    execution_id = operator.ok("run", str(playbook), "--detach").strip()
+    assert "COMPLETED" in operator.ok("execution", "follow", execution_id)
+    assert "✓ end" in operator.ok("execution", "status", execution_id)
+    assert json.loads(operator.ok("execution", "get", execution_id))["status"] == "COMPLETED"
+    listed = json.loads(operator.ok("execution", "list", "--json"))["executions"]
+    assert [one["status"] for one in listed] == ["COMPLETED"] * 3
+    assert "playbook" in operator.ok("execution", "events", execution_id)
+    assert "tests/story" in operator.ok("catalog", "list")
+    assert "kind: Playbook" in operator.ok("catalog", "get", "tests/story")
+
+
+def test_a_playbook_that_fails_or_is_broken(operator: Operator, tmp_path: Path, playbook: Path) -> None:
+    failing = tmp_path / "failing.yaml"
+    failing.write_text(playbook.read_text().replace('return {"text": f"hello {who}"}', 'raise ValueError("no such thing")'))
+    ran = operator.run("run", str(failing))
+    assert ran.returncode == 1
+    assert "no such thing" in ran.stdout
+    broken = tmp_path / "broken.yaml"
+    broken.write_text(playbook.read_text().replace("workflow:", "workflaw:"))
+    refused = operator.run("run", str(broken))
+    assert refused.returncode == 2
+    assert f"{broken}:" in refused.stderr
+    assert operator.run("catalog", "validate", str(broken)).returncode == 2
+    assert operator.run("run").returncode == 2
+    assert operator.run("fly").returncode == 2
+    assert operator.run("run", str(playbook), "--set", "novalue").returncode == 2
+
+
+def test_ctrl_c_cancels_the_execution(operator: Operator, playbook: Path) -> None:
+    operator.ok("up")
+    with operator.popen("run", str(playbook), "--set", "pause=30", start_new_session=True) as verb:
+        assert verb.stdout is not None
+        for line in verb.stdout:
+            if "each" in line:
+                break
+        verb.send_signal(signal.SIGINT)
+        out, err = verb.communicate(timeout=30)
+    assert verb.returncode == 130, out + err
+    execution = json.loads(operator.ok("execution", "list", "--json"))["executions"][0]
+    assert execution["status"] == "CANCELLED"
+
+
+@pytest.mark.parametrize("name", ["postgres", "nats", "server", "worker worker-1"])
+def test_any_process_is_killed_in_the_middle_of_a_run(operator: Operator, playbook: Path, name: str) -> None:
+    operator.more = {"NOETL_LEASE_SECONDS": "3"}
+    operator.ok("up")
+    with operator.popen("run", str(playbook), "--set", "pause=0.5", "--set", "items=40") as verb:
+        assert verb.stdout is not None
+        for line in verb.stdout:
+            if "items" in line:
+                break
+        os.kill(operator.services()[name]["pid"], signal.SIGKILL)
+        time.sleep(0.5)
+        operator.ok("up")
+        out, err = verb.communicate(timeout=90)
+    assert verb.returncode == 0, out + err
+    assert f'"sum": {sum(n * n for n in range(40))}' in out
+
+
+def test_stop_with_an_open_event_stream_is_quick(operator: Operator, playbook: Path) -> None:
+    operator.ok("up")
+    execution_id = operator.ok("run", str(playbook), "--set", "pause=60", "--detach").strip()
+    with operator.popen("execution", "follow", execution_id) as follower:
+        time.sleep(1)
+        begun = time.monotonic()
+        operator.ok("server", "stop")
+        assert time.monotonic() - begun < 3.5
+        follower.send_signal(signal.SIGINT)
+        follower.communicate(timeout=10)
+        assert follower.returncode == 130
+
+
+def test_database_verbs(operator: Operator) -> None:
+    operator.ok("db", "init")
+    assert operator.ok("db", "init") == "the schema is up to date\n"
+    assert operator.ok("db", "validate") == "the schema is as it should be\n"
+    assert "made anew" in operator.ok("db", "reset")
+    operator.ok("server", "start")
+    refused = operator.run("db", "reset")
+    assert refused.returncode == 1
+    assert "noetl server stop" in refused.stderr
+    operator.ok("server", "stop")
+    operator.more = {"POSTGRES_HOST": "127.0.0.1", "POSTGRES_PORT": "1", "POSTGRES_DB": "precious"}
+    assert "--database precious" in operator.run("db", "reset").stderr
+    operator.more = {}
+
+
+def test_a_changed_database_is_said_to_be(operator: Operator) -> None:
+    from noetl.ops import postgres
+
+    operator.ok("db", "init")
+    document = json.loads((operator.home / "embedded.json").read_text())["postgres"]
+    command = [str(postgres.program_path("psql")), "-h", document["host"], "-p", str(document["port"]), "-U", "noetl", "-d", "noetl"]
+    environ = {**os.environ, "PGPASSWORD": document["password"]}
+    subprocess.run([*command, "-qc", "ALTER TABLE noetl.execution ADD COLUMN surplus int"], env=environ, check=True)
+    checked = operator.run("db", "validate")
+    assert checked.returncode == 1
+    assert "surplus" in checked.stdout
+
+
+def test_logs(operator: Operator) -> None:
+    operator.ok("up")
+    assert "postgres: " in operator.ok("logs")
+    operator.ok("server", "logs", "--lines", "5")
+    operator.ok("worker", "logs")
+    assert operator.run("logs", "--service", "nobody").returncode == 1
+    with operator.popen("logs", "-f", "--service", "server") as follower:
+        time.sleep(0.5)
+        with (operator.home / "logs" / "server.log").open("a") as log:
+            log.write("a new line\n")
+        assert follower.stdout is not None
+        for line in follower.stdout:
+            if "a new line" in line:
+                break
+        follower.send_signal(signal.SIGINT)
+        follower.communicate(timeout=10)
+        assert follower.returncode == 130
+
+
+def test_inv_and_noetl_have_the_same_verbs(operator: Operator) -> None:
+    inv = subprocess.run(
+        [sys.executable, "-m", "invoke", "--list", "--list-format", "json"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        env=operator.environ,
+    )
+    ours = operator.ok("--list", "--list-format", "json")
+    assert json.loads(inv.stdout)["collections"] == json.loads(ours)["collections"]
+    assert operator.ok("--version").startswith("noetl ")
+
+
+def test_the_demo_leaves_no_process_behind(operator: Operator) -> None:
+    if not (ROOT / "examples" / "demo.yaml").is_file():
+        pytest.skip("LOUD SKIP: examples/demo.yaml is not there")
+    shown = operator.ok("demo")
+    assert "COMPLETED" in shown
+    assert operator.processes() == []
+
+
+def test_the_demo_can_leave_its_stack_up(operator: Operator) -> None:
+    if not (ROOT / "examples" / "demo.yaml").is_file():
+        pytest.skip("LOUD SKIP: examples/demo.yaml is not there")
+    ended = json.loads(operator.ok("demo", "--keep", "--json"))
+    assert ended["status"] == "COMPLETED"
+    kept = {name: row["pid"] for name, row in operator.services().items()}
+    assert all(kept.values())
+    operator.ok("demo")
+    assert {name: row["pid"] for name, row in operator.services().items()} == kept

@@ -1,0 +1,162 @@
+"""The postgres tool against a real PostgreSQL."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import orjson
+import pytest
+
+from noetl.worker.sandbox import Done, Failed
+
+
+def value(outcome: Any) -> Any:
+    assert isinstance(outcome, Done), outcome
+    return orjson.loads(outcome.result_json)
+
+
+@pytest.fixture
+def database(bench: Any, playbooks_database: dict[str, Any]) -> Any:
+    bench.credentials |= {"pg": playbooks_database, "@playbooks": playbooks_database}
+    return bench
+
+
+async def sql(database: Any, text: Any, **more: Any) -> Any:
+    return await database.run("postgres", {"auth": "pg", "query": text}, **more)
+
+
+async def test_each_statement_has_its_result(database: Any) -> None:
+    text = """
+        -- a comment; with a semicolon
+        CREATE TEMP TABLE t (k INTEGER, t TEXT, j JSONB, d NUMERIC(6,2));
+        INSERT INTO t VALUES (1, 'semi;colon', '{"a": 1}', 1.50), (2, 'it''s', '{"a": {{ n }}}', 2.50),
+            (3, $$dollar; 'quoted'$$, NULL, NULL);
+        SELECT k, t, j, d FROM t WHERE k >= {{ n }} ORDER BY k;
+        UPDATE t SET t = upper(t) WHERE k = 3 RETURNING t;
+    """
+    result = value(await sql(database, text, scope={"n": 2}))
+    assert result["command_0"] == {"status": "success", "row_count": 0, "message": "CREATE TABLE"}
+    assert result["command_1"]["row_count"] == 3
+    assert result["command_2"] == {
+        "status": "success",
+        "rows": [{"k": 2, "t": "it's", "j": {"a": 2}, "d": 2.5}, {"k": 3, "t": "dollar; 'quoted'", "j": None, "d": None}],
+        "row_count": 2,
+        "columns": ["k", "t", "j", "d"],
+    }
+    assert result["command_3"]["rows"] == [{"t": "DOLLAR; 'QUOTED'"}]
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("1.25::numeric", 1.25),
+        ("9223372036854775807", 9223372036854775807),
+        ("date '2020-01-02'", "2020-01-02"),
+        ("timestamp '2020-01-02 03:04:05'", "2020-01-02T03:04:05"),
+        ("timestamptz '2020-01-02 03:04:05+00'", "2020-01-02T03:04:05+00:00"),
+        ("time '03:04'", "03:04:00"),
+        ("interval '90 seconds'", 90.0),
+        ("'{\"a\": [1]}'::json", {"a": [1]}),
+        ("array[1, 2]", [1, 2]),
+        ("'\\x01ff'::bytea", "Af8="),
+        ("'00000000-0000-0000-0000-000000000001'::uuid", "00000000-0000-0000-0000-000000000001"),
+        ("int4range(1, 5)", "[1,5)"),
+        ("'10.0.0.1'::inet", "10.0.0.1"),
+        ("b'101'", "101"),
+        ("point(1, 2)", [1.0, 2.0]),
+        ("row(1, 'a')", [1, "a"]),
+        ("NULL::int", None),
+        ("''", ""),
+    ],
+)
+async def test_types(database: Any, expression: str, expected: Any) -> None:
+    assert value(await sql(database, f"SELECT {expression} AS v"))["command_0"]["rows"] == [{"v": expected}]
+
+
+async def test_a_failing_statement_undoes_the_ones_before_it(database: Any) -> None:
+    await sql(database, "CREATE TABLE IF NOT EXISTS undone (a INT); TRUNCATE undone")
+    outcome = await sql(database, "INSERT INTO undone VALUES (1); SELEC 1")
+    assert isinstance(outcome, Failed)
+    assert "syntax error" in outcome.error["message"]
+    assert "command_1" in outcome.error["message"]
+    assert value(await sql(database, "SELECT count(*) AS n FROM undone"))["command_0"]["rows"] == [{"n": 0}]
+
+
+async def test_call_and_other_statements_that_stand_outside_transactions(database: Any) -> None:
+    await sql(database, "CREATE TABLE IF NOT EXISTS called (a INT)")
+    procedure = "CREATE OR REPLACE PROCEDURE fill() LANGUAGE plpgsql AS $p$ BEGIN INSERT INTO called VALUES (1); COMMIT; END; $p$"
+    await sql(database, procedure)
+    assert value(await sql(database, "CALL fill(); SELECT a FROM called"))["command_1"]["rows"] == [{"a": 1}]
+    assert value(await sql(database, ["VACUUM called;", "CREATE INDEX CONCURRENTLY IF NOT EXISTS i ON called (a)"]))
+
+
+async def test_a_step_leaves_its_connection_as_it_was(database: Any) -> None:
+    pid = value(await sql(database, "SET search_path = 'elsewhere'; SELECT pg_backend_pid() AS p"))["command_1"]["rows"]
+    result = value(await sql(database, "SELECT pg_backend_pid() AS p; SHOW search_path"))
+    assert result["command_0"]["rows"] == pid
+    assert "public" in result["command_1"]["rows"][0]["search_path"]
+
+
+async def test_a_transaction_left_open_is_not_kept(database: Any) -> None:
+    await sql(database, "BEGIN; CREATE TABLE never (a INT)")
+    assert value(await sql(database, "SELECT to_regclass('never') AS r"))["command_0"]["rows"] == [{"r": None}]
+
+
+async def test_a_connection_that_the_server_closed_is_replaced(database: Any) -> None:
+    pid = value(await sql(database, "SELECT pg_backend_pid() AS p"))["command_0"]["rows"][0]["p"]
+    outcome = await sql(database, f"SELECT pg_terminate_backend({pid})")
+    assert isinstance(outcome, Failed)
+    assert value(await sql(database, "SELECT 1 AS v"))["command_0"]["rows"] == [{"v": 1}]
+
+
+async def test_a_statement_that_runs_too_long_is_cancelled(database: Any) -> None:
+    started = time.monotonic()
+    outcome = await database.run("postgres", {"auth": "pg", "sql": "SELECT pg_sleep(60)", "timeout": "300ms"}, step="slow")
+    assert outcome.error["type"] == "timeout"
+    assert time.monotonic() - started < 5
+    running = "SELECT count(*) AS n FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(60)%' AND state = 'active'"
+    assert value(await sql(database, running))["command_0"]["rows"] == [{"n": 0}]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"auth": {"source": "credential", "key": "pg"}},
+        {"auth": {"type": "postgres", "credential": "{{ name }}"}},
+        {"auth": {"alias": {"type": "postgres", "credential": "pg"}}},
+        {"credential": "pg"},
+        {},
+    ],
+)
+async def test_ways_to_name_the_database(database: Any, config: dict[str, Any]) -> None:
+    assert value(await database.run("postgres", {**config, "command": "SELECT 1 AS v"}, scope={"name": "pg"}))
+
+
+async def test_fields_of_its_own(database: Any, playbooks_database: dict[str, Any]) -> None:
+    assert value(await database.run("postgres", {**playbooks_database, "sql": "SELECT 1 AS v"}))
+
+
+async def test_a_database_that_is_not_there_is_named_without_its_password(database: Any) -> None:
+    for config in (
+        {"db_host": "127.0.0.1", "db_port": 1, "db_user": "me", "db_password": "hush-hush", "db_name": "d"},
+        {"connection": "postgresql://me:hush-hush@127.0.0.1:1/d"},
+    ):
+        outcome = await database.run("postgres", {**config, "sql": "SELECT 1"})
+        assert outcome.error["type"] == "connection"
+        assert "127.0.0.1:1" in outcome.error["message"]
+        assert "hush" not in outcome.error["message"]
+
+
+async def test_a_password_in_a_result_is_masked(database: Any, playbooks_database: dict[str, Any]) -> None:
+    outcome = await sql(database, f"SELECT 'the {playbooks_database['db_password']}' AS v, 1 AS n")
+    assert value(outcome)["command_0"]["rows"] == [{"v": "the ***", "n": 1}]
+
+
+async def test_nul_is_refused(database: Any) -> None:
+    outcome = await sql(database, "SELECT '{{ text }}'", scope={"text": "a\0b"})
+    assert "NUL" in outcome.error["message"]
+
+
+async def test_nothing_to_run(database: Any) -> None:
+    assert (await sql(database, "-- only this")).error["type"] == "config"
