@@ -78,8 +78,16 @@ def _engine() -> list[Figure]:
         Figure("single-row commits, 1 connection", one, "commits/s"),
         Figure("single-row commits, 16 connections", sixteen, "commits/s"),
         Figure(f"chain of {engine.CHAIN} no-op steps", found["chain"], "ms/step", found["chain"] / commit, "one single-row commit"),
-        Figure(f"parallel loop of {engine.ITEMS} no-op items", found["loop"], "items/s", found["loop"] / sixteen, "commits/s, 16 connections"),
-        Figure(f"{engine.MANY} executions of 3 steps at once", found["many"], "executions/s", found["many"] / sixteen, "commits/s, 16 connections"),
+        Figure(
+            f"parallel loop of {engine.ITEMS} no-op items", found["loop"], "items/s", found["loop"] / sixteen, "commits/s, 16 connections"
+        ),
+        Figure(
+            f"{engine.MANY} executions of 3 steps at once",
+            found["many"],
+            "executions/s",
+            found["many"] / sixteen,
+            "commits/s, 16 connections",
+        ),
         Figure("a lone execution of 3 steps, p50", found["lone_p50"], "ms", found["lone_p50"] / commit, "one single-row commit"),
         Figure("a lone execution of 3 steps, p99", found["lone_p99"], "ms", found["lone_p99"] / commit, "one single-row commit"),
     ]

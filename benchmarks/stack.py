@@ -1,4 +1,4 @@
-"""A stack of its own for the measurements: real PostgreSQL with fsync, real nats-server, server and worker, in a folder that is thrown away."""
+"""A stack of its own for the measurements: PostgreSQL with fsync, nats-server, server and worker, in a folder that is thrown away."""
 
 from __future__ import annotations
 

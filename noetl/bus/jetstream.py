@@ -151,7 +151,7 @@ class Rings:
         """Take up to so many rings, waiting for the first; empty after the wait. Raises Unavailable where NATS or the consumer is gone."""
         try:
             messages = await self._subscription.fetch(most, timeout=wait)
-        except (TimeoutError, asyncio.TimeoutError):
+        except TimeoutError:
             return []
         except UNREACHABLE as error:
             raise Unavailable(f"NATS is away: {error or type(error).__name__}") from error

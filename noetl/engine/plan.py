@@ -94,8 +94,10 @@ class StepPlan:
 
     @cached_property
     def reads_aggregate(self) -> bool:
-        """Whether closing this step's loop reads the items' results."""
-        return any(root in AGGREGATE_NAMES or root == self.step.name for root, _ in self.own)
+        """Whether closing this step's loop reads the items' results: here, or in what is entered next, as the items of another loop."""
+        return any(root in AGGREGATE_NAMES for root, _ in self.own) or any(
+            root == self.step.name or (root == "steps" and attribute in (None, self.step.name)) for root, attribute in self.routing
+        )
 
     @cached_property
     def reads_items(self) -> bool:

@@ -2,36 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, assert_never
 
+from noetl.engine.plan import StepPlan
 from noetl.engine.scope import lookup
 from noetl.engine.state import Run
 from noetl.engine.turn import Entry, Turn
 from noetl.engine.value import Value
 from noetl.errors import NoetlError
+from noetl.playbook.arguments import parse_json_text
 from noetl.playbook.expression import Problem
 from noetl.playbook.model import Call, Fail, Log, Next, Result, Rule, Set, Target
 
 Json = Any
 
 
-@dataclass
+@dataclass(slots=True)
 class Visit:
-    """One invocation of a run's tool, or the whole loop at `loop.done`: what happened to it and which rules have fired."""
+    """One invocation of a run's tool, or the whole loop at `loop.done`: what happened to it and which rules have fired.
+
+    `routed` says that a rule has decided where the run goes, `handled` that a rule has dealt with its failure.
+    """
 
     run: Run
-    command: int | None = None
     item: int | None = None
     response: Value | None = None
     error: Mapping[str, Json] | None = None
     fired: set[int] = field(default_factory=set)
-    matched: bool = False
     routed: bool = False
+    handled: bool = False
     override: Value | None = None
     loop_results: int | None = None
+    scope: tuple[str, int, dict[str, Json]] | None = None
 
     @property
     def result(self) -> Value | None:
@@ -42,15 +47,12 @@ class Visit:
 def occur(turn: Turn, visit: Visit, event: str) -> None:
     """Let the rules see an event: the first match stores its data, then `vars` are kept, then it moves on."""
     plan = turn.step(visit.run)
-    scope: dict[str, Json] | None = None
-    rule = None
-    if any(event in candidate.events for candidate in plan.rules):
-        scope = scope_of(turn, visit, event)
-        rule = _match(turn, visit, event, scope)
+    rule = _match(turn, visit, event, plan) if plan.rules_at[event] else None
     if rule is not None:
-        visit.matched = True
+        if event == "call.error" and visit.item is not None:
+            visit.handled = True
         _store(turn, visit, rule, event)
-    if visit.error is None and plan.step.vars and (event == "loop.done" or (event == "call.done" and visit.item is None)):
+    if plan.step.vars and (event == "loop.done" or (event == "call.done" and visit.item is None)):
         _keep_vars(turn, visit, event)
     if rule is not None:
         _move(turn, visit, rule, event)
@@ -58,23 +60,25 @@ def occur(turn: Turn, visit: Visit, event: str) -> None:
 
 def follow(turn: Turn, visit: Visit) -> None:
     """Take the structural transition of a run that succeeded and that no rule has routed."""
-    step = turn.step(visit.run).step
-    if step.next:
-        _enter(turn, visit, step.next, "loop.done" if step.loop else "step.exit")
-    elif step.name != "end" and not turn.step(visit.run).routes and "end" in turn.plan.steps:
+    plan = turn.step(visit.run)
+    if plan.step.next:
+        _enter(turn, visit, plan.step.next, "loop.done" if plan.step.loop else "step.exit")
+    elif plan.step.name != "end" and not plan.routes and "end" in turn.plan.steps:
         turn.entering.append(Entry("end", {}, visit.loop_results))
 
 
 def scope_of(turn: Turn, visit: Visit, event: str) -> dict[str, Json]:
     """Return the names that this step's templates see at an event."""
+    if visit.scope is not None and visit.scope[0] == event and visit.scope[1] == turn.view.changes:
+        return visit.scope[2]
     plan = turn.step(visit.run)
-    uses = plan.own
-    roots = frozenset(root for root, _ in uses)
-    scope = lookup(turn.known, turn.at, roots)
-    if visit.result is not None:
+    roots = plan.own_roots
+    scope = lookup(turn.view, roots)
+    result = visit.result
+    if result is not None:
         for name in ("response", "result", visit.run.step):
             if name in roots:
-                scope[name] = visit.result.get()
+                scope[name] = result.get()
     elif visit.error is not None:
         scope.pop(visit.run.step, None)
     if visit.error is not None:
@@ -84,19 +88,20 @@ def scope_of(turn: Turn, visit: Visit, event: str) -> dict[str, Json]:
             "name": event,
             "step": visit.run.step,
             "timestamp": datetime.fromtimestamp(turn.at, UTC).isoformat(),
-            "payload": _event_payload(visit) if {("event", "payload"), ("event", None)} & uses else None,
+            "payload": _event_payload(visit) if plan.reads_event_payload else None,
         }
     if visit.item is not None and visit.run.loop is not None and plan.step.loop is not None:
-        scope |= item_names(turn, visit, plan.step.loop.iterator, roots)
+        scope |= item_names(turn, visit.run, visit.item, plan.step.loop.iterator, roots)
+    visit.scope = (event, turn.view.changes, scope)
     return scope
 
 
-def item_names(turn: Turn, visit: Visit, iterator: str, roots: frozenset[str]) -> dict[str, Json]:
+def item_names(turn: Turn, run: Run, item: int, iterator: str, roots: Collection[str]) -> dict[str, Json]:
     """Return the names of the current item of a loop."""
-    assert visit.item is not None and visit.run.loop is not None
-    names: dict[str, Json] = {"loop_index": visit.item, "loop": loop_names(visit.item, visit.run.loop.total)}
+    assert run.loop is not None
+    names: dict[str, Json] = {"loop_index": item, "loop": loop_names(item, run.loop.total)}
     if iterator in roots:
-        names[iterator] = turn.known.items[visit.run.id][visit.item]
+        names[iterator] = turn.view.items(run.id)[item]
     return names
 
 
@@ -111,33 +116,35 @@ def _event_payload(visit: Visit) -> Json:
     return visit.result.get() if visit.result is not None else None
 
 
-def _match(turn: Turn, visit: Visit, event: str, scope: dict[str, Json]) -> Rule | None:
-    for index, candidate in enumerate(turn.step(visit.run).rules):
-        if event in candidate.events and turn.plan.templates.truth(candidate.rule.when, scope):
+def _match(turn: Turn, visit: Visit, event: str, plan: StepPlan) -> Rule | None:
+    """Return the first rule that holds, unless it has fired before."""
+    scope = scope_of(turn, visit, event)
+    for index, rule in plan.rules_at[event]:
+        if turn.plan.templates.truth(rule.when, scope):
             if index in visit.fired:
                 return None
             visit.fired.add(index)
-            return candidate.rule
+            return rule
     return None
 
 
 def _store(turn: Turn, visit: Visit, rule: Rule, event: str) -> None:
-    templates = turn.plan.templates
+    """Carry out the actions of a rule that store something, in their order."""
+    render = turn.plan.templates.render
     for action in rule.then:
         try:
             match action:
                 case Set(values, merge_ctx):
                     for name, template in values:
-                        turn.store(name, templates.render(template, scope_of(turn, visit, event)), "computed", visit.run.step)
+                        _set(turn, visit, name, render(template, scope_of(turn, visit, event)))
                     if merge_ctx is not None:
-                        merged = templates.render(merge_ctx, scope_of(turn, visit, event))
-                        ctx = turn.known.variables.get("ctx")
-                        turn.store("ctx", {**(ctx if isinstance(ctx, dict) else {}), **merged}, "computed", visit.run.step)
+                        _set(turn, visit, "ctx", render(merge_ctx, scope_of(turn, visit, event)))
                 case Result(value, source):
                     scope = scope_of(turn, visit, event)
-                    visit.override = Value.of(templates.resolve(source, scope) if source else templates.render(value, scope))
+                    visit.override = Value.of(turn.plan.templates.resolve(source, scope) if source else render(value, scope))
+                    visit.scope = None
                 case Log(message):
-                    turn.logs.append(str(templates.render(message, scope_of(turn, visit, event))))
+                    turn.logs.append(str(render(message, scope_of(turn, visit, event))))
                 case Next() | Call() | Fail():
                     pass
                 case _:
@@ -147,9 +154,15 @@ def _store(turn: Turn, visit: Visit, rule: Rule, event: str) -> None:
             return
 
 
-def _keep_vars(turn: Turn, visit: Visit, event: str) -> None:
-    from noetl.playbook.uses import parse_json_text
+def _set(turn: Turn, visit: Visit, name: str, value: Json) -> None:
+    """Set a variable; a mapping given to `ctx` is merged into it."""
+    ctx = turn.view.variables.get("ctx") if name == "ctx" else None
+    if isinstance(ctx, dict) and isinstance(value, Mapping):
+        value = {**ctx, **value}
+    turn.store(name, value, "computed", visit.run.step)
 
+
+def _keep_vars(turn: Turn, visit: Visit, event: str) -> None:
     kept: dict[str, Json] = {}
     scope = scope_of(turn, visit, event)
     for name, template in turn.step(visit.run).step.vars:
@@ -162,6 +175,8 @@ def _keep_vars(turn: Turn, visit: Visit, event: str) -> None:
 
 
 def _move(turn: Turn, visit: Visit, rule: Rule, event: str) -> None:
+    """Carry out the actions of a rule that move the execution: all its targets are one decision; nothing comes after a `fail`."""
+    decided = visit.routed
     for action in rule.then:
         match action:
             case Fail(message):
@@ -172,24 +187,21 @@ def _move(turn: Turn, visit: Visit, rule: Rule, event: str) -> None:
                     return
                 turn.fail({"message": f"step {visit.run.step} failed" if text in (None, True) else str(text), "type": "fail"}, visit.run.step)
                 return
-            case Next(targets) if not visit.routed:
-                _enter(turn, visit, targets, event)
-            case Call(target) if not visit.routed:
-                _enter(turn, visit, (target,), event)
+            case Next() | Call():
+                visit.routed = True
+                visit.handled = visit.error is not None
+                if not decided:
+                    _enter(turn, visit, action.targets if isinstance(action, Next) else (action.target,), event)
             case _:
                 pass
-    if any(isinstance(action, Next | Call) for action in rule.then):
-        visit.routed = True
 
 
 def _enter(turn: Turn, visit: Visit, targets: tuple[Target, ...], event: str) -> None:
-    scope: dict[str, Json] | None = None
     for target in targets:
         args: Mapping[str, Json] = {}
         if target.args:
-            scope = scope or scope_of(turn, visit, event)
             try:
-                args = turn.plan.templates.render(dict(target.args), scope)
+                args = turn.plan.templates.render(target.args, scope_of(turn, visit, event))
             except NoetlError as error:
                 _fail(turn, visit, error)
                 return

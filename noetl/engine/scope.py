@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -31,35 +31,105 @@ class Known:
     spec: Json = None
 
 
-def reserved(known: Known, at: float) -> dict[str, Callable[[], Json]]:
-    """Return the names that no workload key can override, each with the function that gives its value."""
-    return {
-        "execution_id": lambda: known.execution_id,
-        "catalog_id": lambda: known.catalog_id,
-        "job": lambda: {"uuid": known.execution_id, "id": known.execution_id, "execution_id": known.execution_id},
-        "workload": lambda: known.workload,
-        "payload": lambda: known.payload,
-        "vars": lambda: known.variables,
-        "env": lambda: known.env,
-        "spec": lambda: known.spec,
-        "steps": lambda: {name: value.get() for name, value in known.results.items()},
-        "now": lambda: lambda: datetime.fromtimestamp(at, UTC),
-    }
+class View:
+    """What the templates of one input see: what is known, and over it what the input has changed. What is known stays as it is.
+
+    `changes` goes up whenever a template may see something else than before.
+    """
+
+    __slots__ = ("_aggregates", "_items", "_results", "_variables", "at", "changes", "known", "payload", "workload")
+
+    def __init__(self, known: Known, at: float) -> None:
+        self.known = known
+        self.at = at
+        self.workload = known.workload
+        self.payload = known.payload
+        self.changes = 0
+        self._variables: dict[str, Json] | None = None
+        self._results: dict[str, Value | None] = {}
+        self._aggregates: dict[int, Value] = {}
+        self._items: dict[int, Sequence[Json]] = {}
+
+    @property
+    def variables(self) -> Mapping[str, Json]:
+        """The variables as they are now."""
+        return self.known.variables if self._variables is None else self._variables
+
+    @property
+    def results(self) -> dict[str, Value]:
+        """The latest results of all steps."""
+        merged = {**self.known.results, **self._results}
+        return {step: value for step, value in merged.items() if value is not None}
+
+    def result(self, step: str) -> Value | None:
+        """Return a step's latest result, None where there is none or it is not known."""
+        return self._results[step] if step in self._results else self.known.results.get(step)
+
+    def aggregate(self, run: int) -> Value | None:
+        """Return a loop's result, None while it is not known."""
+        return self._aggregates.get(run) or self.known.aggregates.get(run)
+
+    def items(self, run: int) -> Sequence[Json]:
+        """Return the items of a loop."""
+        return self._items[run] if run in self._items else self.known.items[run]
+
+    def set_variable(self, name: str, value: Json) -> None:
+        """Give a variable a value."""
+        if self._variables is None:
+            self._variables = dict(self.known.variables)
+        self._variables[name] = value
+        self.changes += 1
+
+    def set_result(self, step: str, value: Value | None) -> None:
+        """Give a step its latest result; None says that nobody has looked at it."""
+        self._results[step] = value
+        self.changes += 1
+
+    def set_aggregate(self, run: int, value: Value) -> None:
+        """Give a loop its result."""
+        self._aggregates[run] = value
+
+    def set_items(self, run: int, items: Sequence[Json]) -> None:
+        """Give a loop its items."""
+        self._items[run] = items
 
 
-def lookup(known: Known, at: float, roots: Mapping[str, Any] | frozenset[str]) -> dict[str, Json]:
+def _job(view: View) -> Json:
+    own = view.known.execution_id
+    return {"uuid": own, "id": own, "execution_id": own}
+
+
+def _now(view: View) -> Callable[[], datetime]:
+    return lambda: datetime.fromtimestamp(view.at, UTC)
+
+
+RESERVED: Mapping[str, Callable[[View], Json]] = {
+    "execution_id": lambda view: view.known.execution_id,
+    "catalog_id": lambda view: view.known.catalog_id,
+    "job": _job,
+    "workload": lambda view: view.workload,
+    "payload": lambda view: view.payload,
+    "vars": lambda view: view.variables,
+    "env": lambda view: view.known.env,
+    "spec": lambda view: view.known.spec,
+    "steps": lambda view: {step: value.get() for step, value in view.results.items()},
+    "now": _now,
+}
+"""The names that nothing can override, each with the function that gives its value."""
+
+
+def lookup(view: View, roots: Collection[str]) -> dict[str, Json]:
     """Return a scope of the roots that lead somewhere: reserved names, then step results, variables, workload keys."""
     scope: dict[str, Json] = {}
-    special = reserved(known, at)
     for root in roots:
-        if root in special:
-            scope[root] = special[root]()
-        elif root in known.results:
-            scope[root] = known.results[root].get()
-        elif root in known.variables:
-            scope[root] = known.variables[root]
-        elif root in known.workload:
-            scope[root] = known.workload[root]
+        if root in RESERVED:
+            scope[root] = RESERVED[root](view)
+        elif (result := view.result(root)) is not None:
+            scope[root] = result.get()
+        elif root in view.variables:
+            scope[root] = view.variables[root]
+        elif root in view.workload:
+            scope[root] = view.workload[root]
         elif root == "ctx":
             scope[root] = {}
     return scope

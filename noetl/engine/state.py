@@ -27,6 +27,23 @@ class LoopState:
         """Whether every item is finished, and only `loop.done` remains."""
         return self.cursor == self.total and self.live == 0
 
+    @property
+    def waits(self) -> bool:
+        """Whether only a Wake can move the loop on: to its next chunk of items, or to its end."""
+        return self.live == 0 if self.cursor == self.total else not self.limit
+
+    def issue(self, number: int) -> LoopState:
+        """Return the loop with so many items more issued."""
+        return LoopState(self.total, self.limit, self.cursor + number, self.live + number, self.done, self.failed)
+
+    def finish(self, failed: bool) -> LoopState:
+        """Return the loop with one of its live items finished."""
+        return LoopState(self.total, self.limit, self.cursor, self.live - 1, self.done + (not failed), self.failed + failed)
+
+    def withdraw(self, number: int) -> LoopState:
+        """Return the loop with so many items live no more, though neither done nor failed."""
+        return LoopState(self.total, self.limit, self.cursor, self.live - number, self.done, self.failed)
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -37,6 +54,10 @@ class Run:
     routed: bool = False
     fired: tuple[int, ...] = ()
     loop: LoopState | None = None
+
+    def with_loop(self, loop: LoopState) -> Run:
+        """Return the run with its loop as it is now."""
+        return Run(self.id, self.step, self.routed, self.fired, loop)
 
 
 @dataclass(frozen=True, slots=True)

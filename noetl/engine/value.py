@@ -48,9 +48,6 @@ class Value:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Value) and bool(self.get() == other.get())
 
-    def __hash__(self) -> int:
-        return hash(self.raw())
-
     def __repr__(self) -> str:
         return f"Value({self.size} bytes)"
 
@@ -64,10 +61,17 @@ class Value:
 
 def loads(raw: bytes | str) -> Any:
     """Decode JSON; integers of any size are kept."""
-    text = raw.encode() if isinstance(raw, str) else raw
-    if _LONG_NUMBER.search(text):
+    text = raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else raw
+    if _LONG in text.translate(_DIGITS):
+        # orjson makes floats of integers beyond 64 bits.
+        try:
+            return json.loads(text)
+        except ValueError:
+            pass
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
         return json.loads(text)
-    return orjson.loads(text)
 
 
 def dumps(value: Any) -> bytes:
@@ -75,9 +79,4 @@ def dumps(value: Any) -> bytes:
     try:
         return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS)
     except TypeError:
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_spliced).encode()
-
-
-def _spliced(value: Any) -> Any:
-    """Return what orjson takes and json does not: text that is JSON already, dates."""
-    return loads(orjson.dumps(value)) if isinstance(value, orjson.Fragment) else str(value)
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str).encode("utf-8", "replace")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import logging
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -15,14 +17,15 @@ from dataclasses import replace
 import uvicorn
 import uvloop
 
-from noetl import home
+from noetl import __version__, home
 from noetl.errors import NoetlError
-from noetl.server.app import create_app
 from noetl.logs import configure
+from noetl.server.app import create_app
 from noetl.server.runtime import Runtime
 from noetl.settings import Settings, read
 from noetl.store import migrate
 
+logger = logging.getLogger("noetl.server")
 STOP_SECONDS = 6
 
 
@@ -81,6 +84,12 @@ def _wire(settings: Settings) -> Runtime:
 class _Server(uvicorn.Server):
     """Leaves the signals to us: event streams have to end before it waits for them."""
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and say so."""
+        await super().startup(sockets)
+        if self.started:
+            logger.info("noetl %s is ready at http://%s:%d (pid %d)", __version__, self.config.host, self.config.port, os.getpid())
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Capture none."""
@@ -91,6 +100,7 @@ async def _run(server: uvicorn.Server, runtime: Runtime) -> int:
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
+        logger.info("the server stops")
         runtime.stopping.set()
         runtime.listeners.close()
         server.should_exit = True

@@ -22,7 +22,7 @@ DIRECT: Mapping[str, Callable[[Request], Awaitable[Response]]] = {
     "/api/worker/report": workers.report,
     "/api/worker/heartbeat": workers.heartbeat,
 }
-"""What happens for every step goes past the framework, whose routing and middleware cost more than these do. /docs has them all the same."""
+"""What happens for every step goes past the framework, whose routing and middleware cost more than these do. /docs has them too."""
 
 
 def create_app(runtime: Runtime) -> Gate:

@@ -101,7 +101,9 @@ def tool_uses(step: Step) -> Uses:
     if step.tool.kind == "python":
         used |= {(name, None) for name in _python_names(step.tool.config)}
     given = {*step.tool.args, *step.args}
-    return frozenset((root, attribute) for root, attribute in used if root not in given or attribute is not None or root in _template_roots(step))
+    return frozenset(
+        (root, attribute) for root, attribute in used if root not in given or attribute is not None or root in _template_roots(step)
+    )
 
 
 def _template_roots(step: Step) -> set[str]:

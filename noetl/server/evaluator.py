@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import pickle
 import struct
 import sys
@@ -20,6 +21,13 @@ from noetl.errors import NoetlError
 HEADER = struct.Struct("!I")
 SECONDS = 10.0
 MEMORY = 1024**3
+OUT_OF_MEMORY = 3
+"""What the child exits with when it goes past its limit of memory."""
+KEPT = ("PATH", "PYTHONPATH", "LANG", "TZ")
+"""What the child sees of the server's environment: no secret, but where the code is."""
+OUT_OF_MEMORY = 77
+KEPT = ("PATH", "PYTHONPATH", "LANG", "LC_ALL")
+"""The variables that the child gets: none that configures anything, none that is secret."""
 
 
 class Exceeded(NoetlError):
@@ -44,9 +52,9 @@ class Evaluator:
             try:
                 answer = await asyncio.wait_for(self._exchange(process, (catalog_id, playbook, state, given, known)), SECONDS)
             except (TimeoutError, asyncio.IncompleteReadError, OSError) as error:
+                code = None if isinstance(error, TimeoutError) else await _exit_code(process)
                 await self.close()
-                what = f"more than {SECONDS:g} s" if isinstance(error, TimeoutError) else f"more than {MEMORY // 1024**2} MiB of memory"
-                raise Exceeded(f"the templates of this step's routing need {what}", "compute such a value in a python step") from None
+                raise Exceeded(_excess(code), "compute such a value in a python step") from None
             except BaseException:
                 await self.close()
                 raise
@@ -55,20 +63,29 @@ class Evaluator:
             return answer
         raise answer
 
-    async def close(self) -> None:
-        """End the child."""
+    async def close(self) -> int | None:
+        """End the child; return the exit code that it had come to by itself."""
         process, self._process = self._process, None
         self._sent.clear()
-        if process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
+        if process is None:
+            return None
+        with contextlib.suppress(TimeoutError):
+            return await asyncio.wait_for(process.wait(), 0.2)
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        return await process.wait()
 
     async def _child(self) -> asyncio.subprocess.Process:
         if self._process is None or self._process.returncode is not None:
             self._sent.clear()
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "noetl.server.evaluator", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, env={}, limit=1 << 20
+                sys.executable,
+                "-m",
+                "noetl.server.evaluator",
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                env={name: os.environ[name] for name in KEPT if name in os.environ},
+                limit=1 << 20,
             )
         return self._process
 
@@ -79,6 +96,28 @@ class Evaluator:
         await process.stdin.drain()
         (length,) = HEADER.unpack(await process.stdout.readexactly(HEADER.size))
         return pickle.loads(await process.stdout.readexactly(length))  # noqa: S301 - from our own child
+
+
+async def _exit_code(process: asyncio.subprocess.Process) -> int:
+    try:
+        return await asyncio.wait_for(process.wait(), 1)
+    except TimeoutError:
+        return 0
+
+
+def _excess(code: int | None) -> str:
+    match code:
+        case None:
+            return f"the templates of this step's routing need more than {SECONDS:g} s"
+        case _ if code == OUT_OF_MEMORY:
+            return f"the templates of this step's routing need more than {MEMORY // 1024**2} MiB of memory"
+        case _:
+            return f"the process that evaluates the templates of this step's routing ended with exit code {code}"
+
+
+def exceeded(what: str) -> Exceeded:
+    """Return the error for routing that goes past a limit."""
+    return Exceeded(f"the templates of this step's routing need {what}", "compute such a value in a python step")
 
 
 def serve(receive: Callable[[int], bytes], send: Callable[[bytes], object]) -> None:
@@ -95,8 +134,6 @@ def serve(receive: Callable[[int], bytes], send: Callable[[bytes], object]) -> N
             answer: Any = advance(plans[catalog_id], state, given, known)
         except NoetlError as error:
             answer = error
-        except MemoryError:
-            raise SystemExit(1) from None
         body = pickle.dumps(answer, protocol=pickle.HIGHEST_PROTOCOL)
         send(HEADER.pack(len(body)) + body)
 
@@ -112,7 +149,10 @@ def main() -> None:
         stdout.write(body)
         stdout.flush()
 
-    serve(stdin.read, send)
+    try:
+        serve(stdin.read, send)
+    except MemoryError:
+        raise SystemExit(OUT_OF_MEMORY) from None
 
 
 if __name__ == "__main__":

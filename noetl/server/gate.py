@@ -56,7 +56,10 @@ class Gate:
             elif name == b"content-length":
                 declared = value
         if scope["path"] not in OPEN and not hmac.compare_digest(authorization, self._expected):
-            raise Unauthorized("this needs the token", "send it as `Authorization: Bearer TOKEN`; it is in NOETL_HOME/token of the server, or NOETL_API_TOKEN")
+            raise Unauthorized(
+                "this needs the token",
+                "send it as `Authorization: Bearer TOKEN`; it is in NOETL_HOME/token of the server, or NOETL_API_TOKEN",
+            )
         limit = self._max_report if scope["path"] == REPORT else self._max_request
         if declared.isdigit() and int(declared) > limit:
             raise _too_large(limit)

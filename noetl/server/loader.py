@@ -19,7 +19,9 @@ from noetl.store.postgres import Database
 
 Json = Any
 PLANS = 256
-RESERVED = frozenset({"execution_id", "catalog_id", "job", "workload", "payload", "env", "spec", "steps", "now", "event", "error", "response", "result"})
+RESERVED = frozenset(
+    {"execution_id", "catalog_id", "job", "workload", "payload", "env", "spec", "steps", "now", "event", "error", "response", "result"}
+)
 
 
 class Loader:
@@ -156,7 +158,11 @@ class Loader:
             elif roots - execution.plan.step_names - RESERVED:
                 return None
         if isinstance(given, Done | Failed):
-            if given.item is not None and execution.plan.steps[execution.state.runs[given.run].step].reads_items and given.run not in execution.items:
+            if (
+                given.item is not None
+                and execution.plan.steps[execution.state.runs[given.run].step].reads_items
+                and given.run not in execution.items
+            ):
                 return None
             if isinstance(given, Done) and given.result.size > INLINE and not is_trivial(execution.plan, execution.state, given.run):
                 return False
@@ -189,4 +195,9 @@ def is_trivial(plan: Plan, state: State, run_id: int) -> bool:
 
 def aggregate_text(row: Any) -> bytes:
     """Return the JSON text of a loop's result from its row, without decoding the items' results."""
-    return b'{"results":%s,"stats":{"total":%d,"success":%d,"failed":%d}}' % (row["results"].encode(), row["total"], row["done"], row["failed"])
+    return b'{"results":%s,"stats":{"total":%d,"success":%d,"failed":%d}}' % (
+        row["results"].encode(),
+        row["total"],
+        row["done"],
+        row["failed"],
+    )

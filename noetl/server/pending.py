@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from noetl.engine.inputs import Broken, Done, Failed, Input, Start
-from noetl.engine.outcome import Command, Outcome
+from noetl.engine.outcome import Command, LoopRow, Outcome
 from noetl.engine.plan import Plan
 from noetl.engine.state import TERMINAL, encode
 from noetl.engine.value import Value, dumps
@@ -172,23 +172,25 @@ class Write:
     def _record(self, outcome: Outcome) -> None:
         eid = self.execution.id
         for event in outcome.events:
-            self.happened.append(
-                (eid, event.seq, event.type, event.step, event.run, event.item, event.command, event.status)
-                + (encoded(event.detail), encoded(event.error), moment(event.at))
-            )
+            who = (eid, event.seq, event.type, event.step, event.run, event.item, event.command, event.status)
+            self.happened.append((*who, encoded(event.detail), encoded(event.error), moment(event.at)))
         for name, variable in outcome.variables.items():
             self.kept[name] = (eid, name, dumps(variable.value).decode(), variable.type, variable.step)
         for row in outcome.loops:
-            if row.items is not None:
-                for chunk, start in enumerate(range(0, len(row.items), CHUNK)):
-                    self.chunked.append((eid, row.run, chunk, dumps(row.items[start : start + CHUNK]).decode()))
-            args = encoded(row.args) if row.args else self.looped[row.run][10] if row.run in self.looped else None
-            memo = row.loop_results if row.args is not None else self.looped[row.run][11] if row.run in self.looped else None
-            result = text(row.result) if row.result is not None else None
-            self.looped[row.run] = (
-                (eid, row.run, row.step, row.iterator or None, row.total, row.issued, row.done, row.failed, row.cancelled, row.closed)
-                + (args, memo, result)
-            )  # fmt: skip
+            self._loop(row)
+
+    def _loop(self, row: LoopRow) -> None:
+        """Add a loop's counts; what only its opening row says is kept from an earlier input of the same commit."""
+        eid = self.execution.id
+        if row.items is not None:
+            for chunk, start in enumerate(range(0, len(row.items), CHUNK)):
+                self.chunked.append((eid, row.run, chunk, dumps(row.items[start : start + CHUNK]).decode()))
+        iterator, opening = row.iterator or None, (encoded(row.args), row.loop_results)
+        if row.args is None and row.run in self.looped:
+            earlier = self.looped[row.run]
+            iterator, opening = earlier[3], (earlier[10], earlier[11])
+        counts = (row.total, row.issued, row.done, row.failed, row.cancelled, row.closed)
+        self.looped[row.run] = (eid, row.run, row.step, iterator, *counts, *opening, text(row.result) if row.result is not None else None)
 
     def undo(self) -> None:
         """Give back what was handed out: the commit did not happen."""
@@ -211,8 +213,8 @@ class Write:
         due = None if self.wake is None or status in TERMINAL else moment(self.wake or self.at + GRACE)
         if self.begin is not None:
             head = (execution.id, execution.catalog_id, execution.path, execution.version, status, document)
-            tail = (encoded(dict(execution.payload)), encoded(dict(execution.workload)), error, self.begin.parent, due, at)
-            return head + tail, None
+            given = (encoded(dict(execution.payload)), encoded(dict(execution.workload)))
+            return (*head, *given, error, self.begin.parent, due, at), None
         return None, (execution.id, execution.revision, status, document, error, due, at, self.withdraw, self.revoke)
 
 

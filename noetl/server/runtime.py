@@ -75,7 +75,8 @@ class Runtime:
         differences = await migrate.validate(self.postgres)
         if differences:
             raise NoetlError(
-                f"the schema in {self.database.where} is not as it should be: {differences[0]}" + (f" (and {len(differences) - 1} more)" if differences[1:] else ""),
+                f"the schema in {self.database.where} is not as it should be: {differences[0]}"
+                + (f" (and {len(differences) - 1} more)" if differences[1:] else ""),
                 "make or update it: noetl db init (or start with --init-db)",
                 code="schema",
             )

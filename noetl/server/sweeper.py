@@ -20,6 +20,7 @@ MAX_LOST = 3
 """How many workers a command may lose before it is quarantined."""
 UNCLAIMED = timedelta(seconds=3)
 INTERVAL = 2.5
+"""Seconds between sweeps; half a lease where that is less."""
 
 
 class Sweeper:
@@ -30,8 +31,9 @@ class Sweeper:
 
     async def run(self) -> None:
         """Sweep until cancelled; what goes wrong is logged and tried again."""
+        interval = min(INTERVAL, self._runtime.settings.lease_seconds / 2)
         while True:
-            await asyncio.sleep(INTERVAL)
+            await asyncio.sleep(interval)
             try:
                 await self.sweep()
             except NoetlError as error:

@@ -66,7 +66,10 @@ def read_key(settings: Settings) -> bytes:
     except binascii.Error:
         key = b""
     if len(key) != 32:
-        raise NoetlError(f"{where} is no base64 of 32 bytes", "make one: python3 -c 'import base64, os; print(base64.b64encode(os.urandom(32)).decode())'")
+        raise NoetlError(
+            f"{where} is no base64 of 32 bytes",
+            "make one: python3 -c 'import base64, os; print(base64.b64encode(os.urandom(32)).decode())'",
+        )
     return key
 
 

@@ -10,27 +10,9 @@ import asyncpg
 
 from noetl.errors import NoetlError
 from noetl.settings import Postgres
-from noetl.store.postgres import connection, translated
+from noetl.store.postgres import connection, queries, translated
 
 SCHEMA = "noetl"
-_LEDGER = """
-CREATE TABLE IF NOT EXISTS migrations (
-    name text PRIMARY KEY, checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now()
-)"""
-_SHAPE = """
-SELECT 'column ' || table_name || '.' || column_name AS thing, data_type || CASE is_nullable WHEN 'NO' THEN ' not null' ELSE '' END AS detail
-FROM information_schema.columns WHERE table_schema = $1
-UNION ALL
-SELECT 'index ' || indexname, replace(indexdef, $1 || '.', '') FROM pg_indexes WHERE schemaname = $1
-UNION ALL
-SELECT 'function ' || p.proname, md5(p.prosrc) FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = $1
-UNION ALL
-SELECT 'trigger ' || t.tgname, c.relname::text FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
-JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND NOT t.tgisinternal
-UNION ALL
-SELECT 'constraint ' || k.conname, replace(pg_get_constraintdef(k.oid), $1 || '.', '') FROM pg_constraint k
-JOIN pg_namespace n ON n.oid = k.connamespace WHERE n.nspname = $1 AND k.contype <> 'n'
-"""
 
 
 class UnknownMigration(NoetlError):
@@ -42,7 +24,11 @@ class UnknownMigration(NoetlError):
 def migrations() -> dict[str, str]:
     """Return the migrations' texts by name, in order."""
     folder = resources.files("noetl.store") / "migrations"
-    return {file.name.removesuffix(".sql"): file.read_text() for file in sorted(folder.iterdir(), key=lambda f: f.name) if file.name.endswith(".sql")}
+    return {
+        file.name.removesuffix(".sql"): file.read_text()
+        for file in sorted(folder.iterdir(), key=lambda f: f.name)
+        if file.name.endswith(".sql")
+    }
 
 
 async def initialize(postgres: Postgres) -> list[str]:
@@ -52,7 +38,7 @@ async def initialize(postgres: Postgres) -> list[str]:
         held = await asyncpg.connect(**connection(postgres))
         try:
             async with held.transaction():
-                await held.execute("SELECT pg_advisory_xact_lock(hashtextextended('noetl.migrate', 0))")
+                await held.execute(queries()["migrate_lock"])
                 await held.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
                 return await _apply(held, SCHEMA)
         finally:
@@ -65,16 +51,16 @@ async def validate(postgres: Postgres) -> list[str]:
     with translated(where):
         held = await asyncpg.connect(**connection(postgres))
         try:
-            there = await held.fetchval("SELECT EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = $1)", SCHEMA)
+            there = await held.fetchval(queries()["schema_exists"], SCHEMA)
             if not there:
                 return [f"schema {SCHEMA} is missing"]
             transaction = held.transaction()
             await transaction.start()
             try:
-                found = dict(await held.fetch(_SHAPE, SCHEMA))
+                found = dict(await held.fetch(queries()["schema_shape"], SCHEMA))
                 await held.execute("CREATE SCHEMA noetl_expected")
                 await _apply(held, "noetl_expected")
-                expected = dict(await held.fetch(_SHAPE, "noetl_expected"))
+                expected = dict(await held.fetch(queries()["schema_shape"], "noetl_expected"))
             finally:
                 await transaction.rollback()
         finally:
@@ -82,7 +68,9 @@ async def validate(postgres: Postgres) -> list[str]:
     missing = [f"{thing} is missing" for thing in sorted(expected.keys() - found.keys())]
     extra = [f"{thing} is there and should not be" for thing in sorted(found.keys() - expected.keys())]
     other = [
-        f"{thing} is {found[thing]!r} instead of {expected[thing]!r}" for thing in sorted(expected.keys() & found.keys()) if expected[thing] != found[thing]
+        f"{thing} is {found[thing]!r} instead of {expected[thing]!r}"
+        for thing in sorted(expected.keys() & found.keys())
+        if expected[thing] != found[thing]
     ]
     return missing + extra + other
 
@@ -100,16 +88,19 @@ async def reset(postgres: Postgres) -> list[str]:
 
 async def _apply(held: Any, schema: str) -> list[str]:
     await held.execute(f"SET LOCAL search_path = {schema}")
-    await held.execute(_LEDGER)
-    applied = dict(await held.fetch("SELECT name, checksum FROM migrations"))
+    await held.execute(queries()["migrations_table"])
+    applied = dict(await held.fetch(queries()["migrations_applied"]))
     known = migrations()
     newer = sorted(applied.keys() - known.keys())
     if newer:
-        raise UnknownMigration(f"the database has migrations that this version does not know: {', '.join(newer)}", "install the newer noetl: pip install -U noetl")
+        raise UnknownMigration(
+            f"the database has migrations that this version does not know: {', '.join(newer)}",
+            "install the newer noetl: pip install -U noetl",
+        )
     done = []
     for name, text in known.items():
         if name not in applied:
             await held.execute(text)
-            await held.execute("INSERT INTO migrations (name, checksum) VALUES ($1, $2)", name, hashlib.sha256(text.encode()).hexdigest())
+            await held.execute(queries()["migration_done"], name, hashlib.sha256(text.encode()).hexdigest())
             done.append(name)
     return done

@@ -74,7 +74,9 @@ def translated(where: str) -> Iterator[None]:
     except (asyncpg.DataError, asyncpg.ProgramLimitExceededError, UnicodeEncodeError) as error:
         raise Unstorable(f"the database refuses the data: {error}") from error
     except CONNECTION_LOST as error:
-        raise Unavailable(f"the database at {where} does not answer: {error or type(error).__name__}", "see: noetl ps, noetl logs postgres") from error
+        raise Unavailable(
+            f"the database at {where} does not answer: {error or type(error).__name__}", "see: noetl ps, noetl logs postgres"
+        ) from error
     except asyncpg.UndefinedTableError as error:
         raise Unavailable(f"the database at {where} has no noetl schema: {error}", "make it: noetl db init") from error
 

@@ -246,3 +246,36 @@ SELECT count(*) FROM migrations
 -- name: pool_waits
 SELECT EXISTS (SELECT 1 FROM command c JOIN execution e ON e.execution_id = c.execution_id AND e.status = 'RUNNING'
                WHERE c.pool = $1 AND c.status = 'waiting')
+
+-- name: schema_exists
+SELECT EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = $1)
+
+-- name: schema_shape
+-- What a schema is made of, comparable between schemas of different names.
+SELECT 'column ' || table_name || '.' || column_name AS thing,
+       data_type || CASE is_nullable WHEN 'NO' THEN ' not null' ELSE '' END AS detail
+FROM information_schema.columns WHERE table_schema = $1
+UNION ALL
+SELECT 'index ' || indexname, replace(indexdef, $1 || '.', '') FROM pg_indexes WHERE schemaname = $1
+UNION ALL
+SELECT 'function ' || p.proname, md5(p.prosrc) FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = $1
+UNION ALL
+SELECT 'trigger ' || t.tgname, c.relname::text FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND NOT t.tgisinternal
+UNION ALL
+SELECT 'constraint ' || k.conname, replace(pg_get_constraintdef(k.oid), $1 || '.', '') FROM pg_constraint k
+JOIN pg_namespace n ON n.oid = k.connamespace WHERE n.nspname = $1 AND k.contype <> 'n'
+
+-- name: migrate_lock
+SELECT pg_advisory_xact_lock(hashtextextended('noetl.migrate', 0))
+
+-- name: migrations_table
+CREATE TABLE IF NOT EXISTS migrations (
+    name text PRIMARY KEY, checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now()
+)
+
+-- name: migrations_applied
+SELECT name, checksum FROM migrations
+
+-- name: migration_done
+INSERT INTO migrations (name, checksum) VALUES ($1, $2)

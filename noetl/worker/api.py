@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
@@ -69,7 +68,7 @@ class Api:
         try:
             async with self._session.request(method, path, data=body) as response:
                 raw = await response.read()
-        except (aiohttp.ClientError, OSError, TimeoutError, asyncio.TimeoutError) as error:
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise Unavailable(
                 f"the server at {self.url} does not answer: {error or type(error).__name__}", "see: noetl server status"
             ) from error

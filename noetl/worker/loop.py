@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from noetl import __version__
@@ -36,6 +37,9 @@ SHORT = 0.02
 AHEAD = 3
 STALE_AHEAD = 1.0
 """Seconds after which commands taken ahead that have not started are handed back."""
+
+CLEAR = 600.0
+"""Seconds between looks at the folders that executions left here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,7 @@ class Worker:
         listening = self._spawn(self._always(lambda: self._listen(nats_url)))
         reporting = self._spawn(self._always(self._reports))
         self._spawn(self._always(self._watch_ahead))
+        self._spawn(self._always(self._clear))
         logger.info("worker %s is ready: pool %s, %d slots", self.id, self.pool, self.slots)
         try:
             await self._stop.wait()
@@ -170,7 +175,9 @@ class Worker:
             while not self._draining:
                 await self._until_free()
                 try:
-                    if bus is not None and rings is None:
+                    if bus is not None and opened and not bus.connected:
+                        rings = None
+                    elif bus is not None and rings is None:
                         if not opened:
                             await bus.open(wait=3)
                             opened = True
@@ -384,6 +391,18 @@ class Worker:
                 self._average = max(self._average, SHORT)
                 await self._hand_back(stale)
 
+    async def _clear(self) -> None:
+        """Remove the folders of executions that are over."""
+        while True:
+            for folder in await asyncio.to_thread(old_folders, self._settings.home / "work" / "executions"):
+                try:
+                    over = (await self._api.get(f"/api/executions/{folder}/status"))["completed"]
+                except NotFound:
+                    over = True
+                if over:
+                    self._sandbox.forget(folder)
+            await asyncio.sleep(CLEAR)
+
     async def _hand_back(self, taken: list[Taken]) -> None:
         keys = {one.job.key for one in taken}
         self._taken = deque(one for one in self._taken if one.job.key not in keys)
@@ -428,3 +447,12 @@ class Worker:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             logger.error("a task failed: %r", task.exception(), exc_info=task.exception())
+
+
+def old_folders(where: Path) -> list[str]:
+    """Return some of the executions whose folders have not changed for a while."""
+    before = time.time() - CLEAR
+    try:
+        return [folder.name for folder in where.iterdir() if folder.name.isdigit() and folder.stat().st_mtime < before][:100]
+    except FileNotFoundError:
+        return []

@@ -22,7 +22,7 @@ router = APIRouter(prefix="/api/catalog", tags=["catalog"])
 
 @router.post("/register")
 async def register(request: Request) -> Response:
-    """Register a playbook: `{content, resource_type?}`, the content as YAML or as base64 of it. The same content again makes no new version."""
+    """Register a playbook: `{content, resource_type?}`, YAML or base64 of it. The same content again makes no new version."""
     runtime = runtime_of(request)
     document = await body_of(request)
     if document.get("resource_type", "Playbook") not in ("Playbook", "playbook"):

@@ -43,7 +43,13 @@ async def credential(request: Request, name: str, include_data: bool = False) ->
     runtime = runtime_of(request)
     if name == PLAYBOOKS and runtime.playbooks is not None:
         found = runtime.playbooks
-        data = {"db_host": found.host, "db_port": found.port, "db_user": found.user, "db_name": found.database, "db_password": found.password.reveal()}
+        data = {
+            "db_host": found.host,
+            "db_port": found.port,
+            "db_user": found.user,
+            "db_name": found.database,
+            "db_password": found.password.reveal(),
+        }
         return answer({"name": name, "type": "postgres", **({"data": data} if include_data else {})})
     row = await runtime.database.row("credential", name)
     if row is None:

@@ -61,7 +61,9 @@ async def execute(request: Request) -> Response:
 
 
 @router.get("/api/executions")
-async def executions(request: Request, status: str | None = None, path: str | None = None, limit: int = 50, before: str | None = None) -> Response:
+async def executions(
+    request: Request, status: str | None = None, path: str | None = None, limit: int = 50, before: str | None = None
+) -> Response:
     """List executions, newest first; `next` is the `before` of the next page."""
     if status is not None and status.upper() not in {"RUNNING", "PAUSED", *TERMINAL}:
         raise UsageError(f"status {status!r} is not known", "use RUNNING, PAUSED, COMPLETED, FAILED or CANCELLED")
@@ -151,7 +153,9 @@ async def stream(request: Request, execution_id: str, after: int = 0) -> Respons
     row = await _row(runtime, execution_id)
     last = request.headers.get("last-event-id", "")
     start = int(last) if last.isdigit() else after
-    return StreamingResponse(_stream(runtime, row["execution_id"], start), media_type="text/event-stream", headers={"cache-control": "no-store"})
+    return StreamingResponse(
+        _stream(runtime, row["execution_id"], start), media_type="text/event-stream", headers={"cache-control": "no-store"}
+    )
 
 
 async def result_of(runtime: Runtime, execution_id: int, step: str) -> Value:
@@ -236,7 +240,12 @@ async def _events(runtime: Runtime, row: Mapping[str, Any], after: int, limit: i
             "status": event["status"],
             "created_at": iso(event["created_at"]),
             "timestamp": iso(event["created_at"]),
-            "context": {"run_id": event["run_id"], "item": event["item"], "command_id": event["command_id"], "detail": raw(event["detail"])},
+            "context": {
+                "run_id": event["run_id"],
+                "item": event["item"],
+                "command_id": event["command_id"],
+                "detail": raw(event["detail"]),
+            },
             "error": raw(event["error"]),
             "execution_id": str(row["execution_id"]),
             "catalog_id": str(row["catalog_id"]),

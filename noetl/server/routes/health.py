@@ -58,7 +58,11 @@ async def metrics(request: Request) -> Response:
         _metric("noetl_inputs_total", "counter", "Inputs committed by this server.", runtime.committer.inputs),
     ]
     pools = await runtime.database.rows("pools")
-    for name, text in (("waiting", "Commands that wait, by pool."), ("running", "Commands leased, by pool."), ("slots", "Slots of ready workers, by pool.")):
+    for name, text in (
+        ("waiting", "Commands that wait, by pool."),
+        ("running", "Commands leased, by pool."),
+        ("slots", "Slots of ready workers, by pool."),
+    ):
         lines.append(f"# HELP noetl_pool_{name} {text}\n# TYPE noetl_pool_{name} gauge")
         lines += [f'noetl_pool_{name}{{pool="{row["pool"]}"}} {row[name]}' for row in pools]
     return Response("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4")

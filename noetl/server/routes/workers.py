@@ -52,7 +52,7 @@ async def hello(request: Request) -> Response:
 
 @router.post("/worker/claim")
 async def claim(request: Request) -> Response:
-    """Lease up to `most` commands of a pool, those that wait longest, waiting up to `wait` seconds for the first: `{worker_id, pool, most, wait?}`."""
+    """Lease up to `most` of a pool's commands that wait longest, waiting up to `wait` seconds for one: `{worker_id, pool, most, wait?}`."""
     runtime = runtime_of(request)
     document = await body_of(request)
     worker_id, pool = text_of(document, "worker_id"), text_of(document, "pool")
