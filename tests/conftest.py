@@ -13,14 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from live import Live, playbooks_folder, stopping
 
 from noetl import home as files
 from noetl import settings as configuration
 from noetl.ops import postgres as embedded_postgres
 from noetl.ops import stack
 from noetl.settings import Postgres, Secret
-
-from live import Live, playbooks_folder, stopping
 
 ROOT = Path(__file__).parent.parent
 TEMPLATE = "noetl_template"
@@ -145,9 +144,9 @@ def make_live(
     def make(more: dict[str, str] | None = None) -> Iterator[Live]:
         assert embedded.postgres is not None and embedded.nats_url is not None
         fresh = contextlib.contextmanager(_database)(embedded.postgres, superuser_sql, f"TEMPLATE {template}")
-        with tempfile.TemporaryDirectory(prefix="noetl-live-", ignore_cleanup_errors=True) as folder, fresh as database:
-            with stopping(Live(Path(folder), database, embedded.nats_url, outside, more=dict(more or {}))) as one:
-                yield one
+        folder = tempfile.TemporaryDirectory(prefix="noetl-live-", ignore_cleanup_errors=True)
+        with folder as home, fresh as database, stopping(Live(Path(home), database, embedded.nats_url, outside, dict(more or {}))) as one:
+            yield one
 
     return make
 

@@ -82,7 +82,12 @@ class Live:
     def environ(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
         """Return the environment of the platform's processes."""
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("NOETL_", "POSTGRES_", "NATS_", "PLAYBOOKS_"))}
-        clean |= {"NOETL_HOME": str(self.home), "NOETL_HOST": "127.0.0.1", "NATS_URL": self.nats_url.reveal(), "NOETL_API_TOKEN": self.token.reveal()}
+        clean |= {
+            "NOETL_HOME": str(self.home),
+            "NOETL_HOST": "127.0.0.1",
+            "NATS_URL": self.nats_url.reveal(),
+            "NOETL_API_TOKEN": self.token.reveal(),
+        }
         for prefix, one in (("", self.postgres), ("PLAYBOOKS_", self.playbooks)):
             names = {"HOST": one.host, "PORT": str(one.port), "DB": one.database, "USER": one.user, "PASSWORD": one.password.reveal()}
             clean |= {f"{prefix}POSTGRES_{name}": value for name, value in names.items()}
@@ -91,7 +96,7 @@ class Live:
     def server(self, more: Mapping[str, str] | None = None, *, wait: bool = True, port: int | None = None) -> Running:
         """Start a server; with `wait`, return when it is ready."""
         port = port or ports.free()
-        running = self._start(f"server-{port}", ["noetl.server", "--port", str(port)], more)
+        running = self._start(f"server-{port}", ["noetl.server", "--port", str(port), "--init-db"], more)
         running.url = f"http://127.0.0.1:{port}"
         client = Client(running.url, self.token)
         if wait:
@@ -99,7 +104,9 @@ class Live:
             assert running.alive, running.said()
         return running
 
-    def worker(self, name: str = "w1", *, slots: int = 8, server: Running | None = None, more: Mapping[str, str] | None = None, wait: bool = True) -> Running:
+    def worker(
+        self, name: str = "w1", *, slots: int = 8, server: Running | None = None, more: Mapping[str, str] | None = None, wait: bool = True
+    ) -> Running:
         """Start a worker; with `wait`, return when it has said hello."""
         at = server or self.a_server
         words = ["noetl.worker", "--name", name, "--max-workers", str(slots), "--server-url", at.url]
@@ -205,7 +212,12 @@ class Live:
         log = self.home / f"{name}.log"
         with log.open("ab") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", *words], cwd=self.home, env=self.environ(more), stdout=output, stderr=output, stdin=subprocess.DEVNULL
+                [sys.executable, "-m", *words],
+                cwd=self.home,
+                env=self.environ(more),
+                stdout=output,
+                stderr=output,
+                stdin=subprocess.DEVNULL,
             )
         running = Running(name, process, log)
         self.processes.append(running)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, assert_never
 
 from noetl.engine import loops
@@ -12,7 +11,7 @@ from noetl.engine.outcome import Finish, Outcome
 from noetl.engine.plan import Plan
 from noetl.engine.routing import Visit, follow, occur
 from noetl.engine.scope import Known, lookup
-from noetl.engine.state import TERMINAL, Run, State
+from noetl.engine.state import TERMINAL, Run, State, Status
 from noetl.engine.turn import ENTER_LIMIT, Entry, IllegalInput, Turn
 from noetl.engine.value import Value
 from noetl.errors import NoetlError
@@ -26,6 +25,8 @@ def advance(plan: Plan, state: State, given: Input, known: Known) -> Outcome:
     """Return what follows from an input. An input that has no place raises IllegalInput and changes nothing."""
     if state.status in TERMINAL:
         raise IllegalInput(f"the execution is {state.status}")
+    if (state.next_run == 1) != isinstance(given, Start) and not isinstance(given, Cancel | Broken):
+        raise IllegalInput("the execution has started" if isinstance(given, Start) else "the execution has not started")
     turn = Turn(plan, state, known, given.at)
     match given:
         case Start():
@@ -49,37 +50,35 @@ def advance(plan: Plan, state: State, given: Input, known: Known) -> Outcome:
 
 
 def _start(turn: Turn, given: Start) -> None:
-    if turn.next_run != 1:
-        raise IllegalInput("the execution has started")
-    workload = {**turn.plan.playbook.workload, **given.payload}
-    turn.known.payload = given.payload
-    turn.known.workload = workload
+    own = turn.plan.playbook.workload
+    workload = {**own, **given.payload}
+    turn.view.payload = given.payload
+    turn.view.workload = workload
     turn.event("playbook.initialized", status="RUNNING")
     turn.event("workflow.initialized", status="RUNNING")
     try:
-        names = frozenset(root for root, _ in turn.plan.starting) | {"workload"}
-        scope = lookup(turn.known, turn.at, names)
-        own = {key: turn.plan.templates.render(value, scope) for key, value in turn.plan.playbook.workload.items() if key not in given.payload}
-        turn.workload = {key: own.get(key, value) for key, value in workload.items()}
+        scope = lookup(turn.view, {root for root, _ in turn.plan.starting})
+        rendered = {key: turn.plan.templates.render(value, scope) for key, value in own.items() if key not in given.payload}
+        turn.workload = {**workload, **rendered}
     except NoetlError as error:
         turn.workload = workload
         turn.fail({"message": f"workload: {error.message}", "type": error.code})
         return
-    turn.known.workload = turn.workload
-    turn.entering.append(Entry("start", given.payload))
+    turn.view.workload = turn.workload
+    turn.entering.append(Entry("start", {}))
 
 
 def _done(turn: Turn, given: Done) -> None:
-    run = turn.run(given.run)
-    visit = Visit(run, given.command, given.item, given.result, fired={*run.fired, *given.fired}, routed=run.routed)
+    run = _run_of(turn, given.run, given.item)
+    visit = _visit(turn, run, given)
+    visit.response = given.result
     turn.event("call.done", run, item=given.item, command=given.command, status="COMPLETED")
-    _item_or_run(turn, visit, given.item)
     occur(turn, visit, "call.done")
     turn.event("step.exit", run, item=given.item, command=given.command, status="COMPLETED")
     occur(turn, visit, "step.exit")
     turn.finished.append(Finish(given.command, "done", result=visit.override))
     if given.item is not None:
-        loops.finish_item(turn, turn.run(run.id), failed=False)
+        loops.finish_item(turn, run, failed=False)
         return
     turn.finish(run, visit.result, ("command", given.command))
     if not visit.routed and turn.failure is None:
@@ -87,25 +86,44 @@ def _done(turn: Turn, given: Done) -> None:
 
 
 def _failed(turn: Turn, given: Failed) -> None:
-    run = turn.run(given.run)
-    visit = Visit(run, given.command, given.item, error=given.error, fired={*run.fired, *given.fired}, routed=run.routed)
-    _item_or_run(turn, visit, given.item)
+    run = _run_of(turn, given.run, given.item)
+    visit = _visit(turn, run, given)
+    visit.error = given.error
     turn.event("call.error", run, item=given.item, command=given.command, status="FAILED", error=given.error)
     occur(turn, visit, "call.error")
     turn.event("step.exit", run, item=given.item, command=given.command, status="FAILED", error=given.error)
     occur(turn, visit, "step.exit")
-    turn.finished.append(Finish(given.command, "failed", error=given.error))
-    if not (visit.routed or (given.item is not None and visit.matched)):
+    if not visit.handled:
         turn.fail(given.error, run.step)
-    if given.item is not None:
-        loops.finish_item(turn, turn.run(run.id), failed=True)
+    _end_failed(turn, run, given.command, given.item, given.error, visit.override)
+
+
+def _end_failed(turn: Turn, run: Run, command: int, item: int | None, error: Mapping[str, Json], instead: Value | None = None) -> None:
+    """End a failed invocation. `instead` is the result that a rule gave to a run in place of the one that it did not get."""
+    if item is not None:
+        turn.finished.append(Finish(command, "failed", error=error))
+        loops.finish_item(turn, run, failed=True)
     else:
-        turn.finish(run, None, None)
+        turn.finished.append(Finish(command, "failed", result=instead, error=error))
+        turn.finish(run, instead, ("command", command) if instead is not None else None)
 
 
-def _item_or_run(turn: Turn, visit: Visit, item: int | None) -> None:
-    if (item is None) != (visit.run.loop is None):
-        raise IllegalInput(f"run {visit.run.id} of step {visit.run.step}: item {item} does not fit")
+def _run_of(turn: Turn, run_id: int, item: int | None) -> Run:
+    """Return the run that an input is about; raise IllegalInput unless the input fits what the run waits for."""
+    run = turn.run(run_id)
+    loop = run.loop
+    fits = item is None if loop is None else item is not None and 0 <= item < loop.cursor and loop.live > 0
+    if not fits:
+        raise IllegalInput(f"run {run.id} of step {run.step} does not wait for {'its end' if item is None else f'item {item}'}")
+    return run
+
+
+def _visit(turn: Turn, run: Run, given: Done | Failed) -> Visit:
+    visit = Visit(run, given.item, routed=run.routed)
+    if run.fired or given.fired:
+        visit.fired.update(run.fired, given.fired)
+        visit.routed = visit.routed or not visit.fired.isdisjoint(turn.step(run).routing_rules)
+    return visit
 
 
 def _withdrawn(turn: Turn, given: Withdrawn) -> None:
@@ -115,10 +133,12 @@ def _withdrawn(turn: Turn, given: Withdrawn) -> None:
         run = turn.runs.get(run_id)
         if run is None:
             continue
+        if number > (run.loop.live if run.loop else 1):
+            raise IllegalInput(f"run {run_id} of step {run.step} has not had {number} commands to withdraw")
         if run.loop is None:
             del turn.runs[run_id]
         else:
-            turn.runs[run_id] = replace(run, loop=replace(run.loop, live=run.loop.live - number))
+            turn.runs[run_id] = run.with_loop(run.loop.withdraw(number))
 
 
 def _wake(turn: Turn) -> None:
@@ -134,30 +154,29 @@ def _cancel(turn: Turn, given: Cancel) -> None:
 
 
 def _broken(turn: Turn, given: Broken) -> None:
-    run = turn.runs.get(given.run) if given.run is not None else None
     if turn.next_run == 1:
         turn.event("playbook.initialized", status="RUNNING")
-    if run is None or given.command is None:
+    if given.run is None or given.command is None:
         turn.fail(given.error)
         return
+    run = _run_of(turn, given.run, given.item)
     turn.event("call.error", run, item=given.item, command=given.command, status="FAILED", error=given.error)
     turn.event("step.exit", run, item=given.item, command=given.command, status="FAILED", error=given.error)
-    turn.finished.append(Finish(given.command, "failed", error=given.error))
     turn.fail(given.error, run.step)
-    if given.item is not None:
-        loops.finish_item(turn, run, failed=True)
-    else:
-        turn.finish(run, None, None)
+    _end_failed(turn, run, given.command, given.item, given.error)
 
 
 def _enter(turn: Turn, entry: Entry) -> None:
     turn.entered += 1
     if turn.entered > ENTER_LIMIT:
-        turn.fail({"message": f"step {entry.step} was entered {ENTER_LIMIT} times without any work in between", "type": "endless"}, entry.step)
+        message = f"step {entry.step} was entered when {ENTER_LIMIT} steps had been, without any work in between"
+        turn.fail({"message": message, "type": "endless"}, entry.step)
         return
+    if entry.step == "start":
+        entry = Entry("start", {**turn.view.payload, **entry.args}, entry.loop_results)
     if entry.step == "end" and not turn.end_ran:
         turn.end_args = {**(turn.end_args or {}), **entry.args}
-        turn.end_loop_results = turn.end_loop_results or entry.loop_results
+        turn.end_loop_results = turn.end_loop_results if entry.loop_results is None else entry.loop_results
         return
     if entry.step != "end":
         _open(turn, entry)
@@ -176,9 +195,13 @@ def _open(turn: Turn, entry: Entry) -> None:
     occur(turn, visit, "step.enter")
     if step.tool is None:
         _pass(turn, visit)
-    elif turn.failure is None:
-        turn.runs[run.id] = replace(run, routed=visit.routed, fired=tuple(sorted(visit.fired)))
-        turn.command(run, None, entry.args, tuple(sorted(visit.fired)), entry.loop_results)
+    elif turn.failure is not None:
+        del turn.runs[run.id]
+    else:
+        fired = tuple(sorted(visit.fired))
+        if fired:
+            turn.runs[run.id] = Run(run.id, run.step, visit.routed, fired)
+        turn.command(run, None, entry.args, fired, entry.loop_results)
 
 
 def _pass(turn: Turn, visit: Visit) -> None:
@@ -209,7 +232,7 @@ def _settle(turn: Turn) -> None:
             return
         turn.end_ran = True
         _open(turn, Entry("end", turn.end_args, turn.end_loop_results))
-        turn.end_args = None
+        turn.end_args = turn.end_loop_results = None
     if loops.pending(turn):
         turn.wake = 0
 
@@ -232,7 +255,7 @@ def _settle_failure(turn: Turn) -> None:
     turn.wake = turn.deadline
 
 
-def _end(turn: Turn, status: Any) -> None:
+def _end(turn: Turn, status: Status) -> None:
     turn.entering.clear()
     turn.commands.clear()
     turn.revoke = bool(turn.runs)

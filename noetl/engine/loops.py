@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from noetl.engine.outcome import LoopRow
@@ -26,13 +25,20 @@ class TooManyItems(NoetlError):
     code = "too_many_items"
 
 
+class ResultsGone(NoetlError):
+    """`loop_results` read by the items of a loop that is entered long after the loop which they belong to."""
+
+    code = "loop_results"
+
+
 def open_loop(turn: Turn, run: Run, entry: Entry) -> None:
     """Evaluate the items of a run's loop and issue the first of them."""
-    loop = turn.step(run).step.loop
+    plan = turn.step(run)
+    loop = plan.step.loop
     assert loop is not None
     try:
-        scope = lookup(turn.known, turn.at, turn.step(run).entering_roots)
-        items = as_items(turn.plan.templates.render(loop.items, {**scope, **entry.args, "args": entry.args}))
+        args = _args(turn, entry, plan.entering_roots)
+        items = as_items(turn.plan.templates.render(loop.items, {**lookup(turn.view, plan.entering_roots), **args, "args": args}))
         if len(items) > MAX_ITEMS:
             raise TooManyItems(f"step {run.step} loops over {len(items)} items; at most {MAX_ITEMS} are possible")
     except NoetlError as error:
@@ -40,84 +46,103 @@ def open_loop(turn: Turn, run: Run, entry: Entry) -> None:
         turn.fail({"message": error.message, "type": error.code}, run.step)
         turn.event("call.error", run, error={"message": error.message, "type": error.code})
         return
-    limit = 1 if loop.mode == "sequential" else 0
-    opened = replace(run, loop=LoopState(total=len(items), limit=limit))
-    turn.runs[run.id] = opened
-    turn.known.items = {**turn.known.items, run.id: items}
-    turn.loops[run.id] = row(opened, items=items, args=entry.args, iterator=loop.iterator, loop_results=entry.loop_results)
-    if not items:
-        turn.known.aggregates = {**turn.known.aggregates, run.id: Value.of(aggregate([], 0, 0))}
-        close(turn, opened)
+    run = run.with_loop(LoopState(total=len(items), limit=1 if loop.mode == "sequential" else 0))
+    turn.runs[run.id] = run
+    turn.view.set_items(run.id, items)
+    turn.loops[run.id] = row(run, items=items, args=entry.args, iterator=loop.iterator, loop_results=entry.loop_results)
+    if items:
+        issue(turn, run)
     else:
-        issue(turn, opened)
+        turn.view.set_aggregate(run.id, Value.of(aggregate([], 0, 0)))
+        close(turn, run)
+
+
+def _args(turn: Turn, entry: Entry, roots: frozenset[str]) -> Mapping[str, Json]:
+    """Return the args of a transition with the `loop_results` that belong to them, where `loop.in` reads those."""
+    if entry.loop_results is None or "loop_results" in entry.args or roots.isdisjoint({"loop_results", "args"}):
+        return entry.args
+    results = turn.view.aggregate(entry.loop_results)
+    if results is None:
+        raise ResultsGone(
+            f"step {entry.step}: `loop_results` is known only right after its loop", "read the loop's step: {{ STEP.results }}"
+        )
+    return {**entry.args, "loop_results": results.get()}
 
 
 def issue(turn: Turn, run: Run) -> None:
-    """Issue the next items: up to the limit, or a chunk where there is none."""
+    """Issue the next items: up to the limit, or a chunk where there is none. A failure at an item's `step.enter` stops it."""
     loop = run.loop
     assert loop is not None
     room = min(loop.total - loop.cursor, (loop.limit - loop.live) if loop.limit else CHUNK)
-    plan = turn.step(run)
-    at_enter = any("step.enter" in rule.events for rule in plan.rules)
-    for item in range(loop.cursor, loop.cursor + room):
-        visit = Visit(run, item=item)
+    at_enter = turn.step(run).rules_at["step.enter"]
+    issued = 0
+    fired: tuple[int, ...] = ()
+    while issued < room:
+        item = loop.cursor + issued
         turn.event("step.enter", run, item=item, command=turn.next_command)
         if at_enter:
+            visit = Visit(run, item)
             occur(turn, visit, "step.enter")
-        turn.command(run, item, {}, tuple(sorted(visit.fired)), None)
-    count(turn, replace(run, loop=replace(loop, cursor=loop.cursor + room, live=loop.live + room)))
+            fired = tuple(sorted(visit.fired))
+            if turn.failing:
+                break
+        turn.command(run, item, {}, fired, None)
+        issued += 1
+    count(turn, run.with_loop(loop.issue(issued)))
 
 
 def finish_item(turn: Turn, run: Run, failed: bool) -> None:
     """Count a finished item, and go on: the next item, or the loop's end."""
-    loop = run.loop
-    assert loop is not None
-    loop = replace(loop, live=loop.live - 1, done=loop.done + (not failed), failed=loop.failed + failed)
-    run = replace(run, loop=loop)
-    count(turn, run)
+    assert run.loop is not None
+    loop = run.loop.finish(failed)
+    run = run.with_loop(loop)
     if turn.failure is None and loop.limit and loop.cursor < loop.total:
         issue(turn, run)
-    elif turn.failure is None and loop.closing and not turn.step(run).reads_aggregate:
+        return
+    count(turn, run)
+    if turn.failure is None and loop.closing and not turn.step(run).reads_aggregate:
         close(turn, run)
 
 
 def proceed(turn: Turn) -> None:
     """Do what loops were waiting for a Wake to do: the next chunk, or closing with the aggregate that is now known."""
     for run in list(turn.runs.values()):
-        if run.loop is None:
+        if turn.failing:
+            return
+        if run.loop is None or not run.loop.waits:
             continue
-        if run.loop.closing and run.id in turn.known.aggregates:
-            close(turn, run)
-        elif not run.loop.limit and run.loop.cursor < run.loop.total:
+        if not run.loop.closing:
             issue(turn, run)
+        elif turn.view.aggregate(run.id) is not None:
+            close(turn, run)
 
 
 def pending(turn: Turn) -> bool:
     """Whether a loop waits for a Wake."""
-    return any(run.loop is not None and (run.loop.closing or (not run.loop.limit and run.loop.cursor < run.loop.total)) for run in turn.runs.values())
+    return any(run.loop is not None and run.loop.waits for run in turn.runs.values())
 
 
 def close(turn: Turn, run: Run) -> None:
     """End a loop whose items are all finished: `loop.done`, `vars`, and on."""
-    response = turn.known.aggregates.get(run.id)
-    visit = Visit(run, response=response, loop_results=run.id)
     loop = run.loop
     assert loop is not None
+    visit = Visit(run, response=turn.view.aggregate(run.id), loop_results=run.id)
     turn.event("loop.done", run, status="COMPLETED", detail={"total": loop.total, "success": loop.done, "failed": loop.failed})
     occur(turn, visit, "loop.done")
     turn.finish(run, visit.result, ("loop", run.id))
+    if visit.override is not None:
+        turn.view.set_aggregate(run.id, visit.override)
     count(turn, run, closed=True, result=visit.override)
     if not visit.routed and turn.failure is None:
-        visit.run = run
         follow(turn, visit)
 
 
 def drop(turn: Turn, run: Run) -> None:
     """End a loop that will not go on: what was not finished is cancelled."""
+    assert run.loop is not None
     del turn.runs[run.id]
     turn.last_step = run.step
-    assert run.loop is not None
-    count(turn, replace(run, loop=replace(run.loop, live=0)), closed=True)
+    count(turn, run.with_loop(run.loop.withdraw(run.loop.live)), closed=True)
 
 
 def count(turn: Turn, run: Run, *, closed: bool = False, result: Value | None = None) -> None:
@@ -133,7 +158,6 @@ def row(run: Run, *, closed: bool = False, result: Value | None = None, **openin
     """Return a loop's row; a closed one has no item that is neither done, failed nor cancelled."""
     loop = run.loop
     assert loop is not None
-    cancelled = loop.total - loop.done - loop.failed if closed else 0
     return LoopRow(
         run=run.id,
         step=run.step,
@@ -141,7 +165,7 @@ def row(run: Run, *, closed: bool = False, result: Value | None = None, **openin
         issued=loop.cursor,
         done=loop.done,
         failed=loop.failed,
-        cancelled=cancelled,
+        cancelled=loop.total - loop.done - loop.failed if closed else 0,
         closed=closed,
         result=result,
         **opening,
@@ -159,7 +183,7 @@ def as_items(value: Json) -> list[Json]:
             return [value]
         case Mapping():
             return [[key, item] for key, item in value.items()]
-        case Sequence() | Iterable():
+        case Iterable():
             return list(value)
         case _:
             return [value]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,7 +15,8 @@ from noetl.playbook.uses import names
 
 Uses = frozenset[tuple[str, str | None]]
 EVENTS = ("step.enter", "call.done", "call.error", "step.exit", "loop.done")
-AGGREGATE_NAMES = frozenset({"response", "result", "this", "event"})
+AGGREGATE_NAMES = frozenset({"response", "result", "this"})
+EVENT_PAYLOAD: Uses = frozenset({("event", "payload"), ("event", None)})
 NOTHING: Uses = frozenset()
 
 
@@ -28,15 +29,31 @@ class RulePlan:
 
 
 class StepPlan:
-    """A step, and what its routing reads. `routing` and `plain` include the steps that it can enter."""
+    """A step, and what its routing reads. `routing` and `plain` include the steps that it can enter.
+
+    `rules_at` has for each event the rules that may hold at it, with their numbers.
+    """
 
     def __init__(self, plan: Plan, step: Step) -> None:
         self._plan = plan
         self.step = step
         self.rules = tuple(RulePlan(rule, _possible_events(rule.when)) for rule in step.rules)
-        self.routes = any(isinstance(action, Next | Call) for rule in step.rules for action in rule.then)
-        self.own = names([*_own_templates(step)])
-        self.own_plain = is_plain([*_own_templates(step)])
+        self.rules_at: dict[str, tuple[tuple[int, Rule], ...]] = {
+            event: tuple((index, candidate.rule) for index, candidate in enumerate(self.rules) if event in candidate.events)
+            for event in EVENTS
+        }
+        self.routing_rules = frozenset(index for index, rule in enumerate(step.rules) if _routes(rule))
+        self.routes = bool(self.routing_rules)
+        self.own = _uses(step, step.rules)
+        self.own_roots = frozenset(root for root, _ in self.own)
+        self.own_plain = is_plain([*_own_templates(step, step.rules)])
+        self.reads_event_payload = not self.own.isdisjoint(EVENT_PAYLOAD)
+
+    @property
+    def passes(self) -> bool:
+        """Whether entering this step may enter others at once: it does nothing, loops over nothing, or a rule says so at `step.enter`."""
+        at_enter = any(index in self.routing_rules for index, _ in self.rules_at["step.enter"])
+        return self.step.tool is None or self.step.loop is not None or at_enter
 
     @cached_property
     def targets(self) -> frozenset[str]:
@@ -52,7 +69,7 @@ class StepPlan:
 
     @cached_property
     def entered(self) -> tuple[StepPlan, ...]:
-        """This step and all that can be entered, in one go, when it finishes: its targets, and on through steps that do nothing."""
+        """All that can be entered, in one go, when this step finishes: its targets, and on through steps that are passed at once."""
         seen: dict[str, StepPlan] = {}
         waiting = list(self.targets)
         while waiting:
@@ -60,7 +77,7 @@ class StepPlan:
             if name in seen or name not in self._plan.steps:
                 continue
             seen[name] = self._plan.steps[name]
-            if seen[name].step.tool is None or seen[name].step.loop is not None:
+            if seen[name].passes:
                 waiting += seen[name].targets
         return tuple(seen.values())
 
@@ -73,7 +90,7 @@ class StepPlan:
     def entering(self) -> Uses:
         """The names that may be read when this step is entered."""
         read = names(self.step.loop.items) if self.step.loop else NOTHING
-        if self.step.tool is None or self.step.loop is not None or any("step.enter" in rule.events for rule in self.rules):
+        if self.passes or self.rules_at["step.enter"]:
             read |= self.own
         return read
 
@@ -95,9 +112,13 @@ class StepPlan:
     @cached_property
     def reads_aggregate(self) -> bool:
         """Whether closing this step's loop reads the items' results: here, or in what is entered next, as the items of another loop."""
-        return any(root in AGGREGATE_NAMES for root, _ in self.own) or any(
-            root == self.step.name or (root == "steps" and attribute in (None, self.step.name)) for root, attribute in self.routing
-        )
+        closing = _uses(self.step, [rule for _, rule in self.rules_at["loop.done"]])
+        if not EVENT_PAYLOAD.isdisjoint(closing) or any(root in AGGREGATE_NAMES for root, _ in closing):
+            return True
+        if any(not {"loop_results", "args"}.isdisjoint(plan.entering_roots) for plan in self.entered):
+            return True
+        read = closing.union(*(plan.entering for plan in self.entered))
+        return any(root == self.step.name or (root == "steps" and attribute in (None, self.step.name)) for root, attribute in read)
 
     @cached_property
     def reads_items(self) -> bool:
@@ -120,17 +141,28 @@ class Plan:
     def starting(self) -> Uses:
         """The names that may be read when an execution starts."""
         start = self.steps["start"]
-        return frozenset(names(dict(self.playbook.workload)) | start.entering | (start.routing if start.step.tool is None else NOTHING))
+        return frozenset(names(dict(self.playbook.workload)) | start.entering | (start.routing if start.passes else NOTHING))
 
     @cached_property
     def starting_plain(self) -> bool:
         """Whether starting evaluates plain expressions only."""
         start = self.steps["start"]
-        return is_plain(dict(self.playbook.workload)) and start.entering_plain and (start.step.tool is not None or start.plain)
+        return is_plain(dict(self.playbook.workload)) and start.entering_plain and (not start.passes or start.plain)
 
 
-def _own_templates(step: Step) -> Iterator[Json]:
-    for rule in step.rules:
+def _routes(rule: Rule) -> bool:
+    return any(isinstance(action, Next | Call) for action in rule.then)
+
+
+def _uses(step: Step, rules: Iterable[Rule]) -> Uses:
+    """Return the names that these rules of a step read, its `vars` and its `next`."""
+    results = [action for rule in rules for action in rule.then if isinstance(action, Result)]
+    sources = {(result.source.strip().split(".")[0], None) for result in results if result.source}
+    return names([*_own_templates(step, rules)]) | sources
+
+
+def _own_templates(step: Step, rules: Iterable[Rule]) -> Iterator[Json]:
+    for rule in rules:
         yield rule.when if isinstance(rule.when, str) else None
         for action in rule.then:
             yield from _action_templates(action)
@@ -149,10 +181,8 @@ def _action_templates(action: object) -> Iterator[Json]:
         case Set(values, merge_ctx):
             yield from (template for _, template in values)
             yield merge_ctx
-        case Result(value, source):
+        case Result(value):
             yield value
-            if source:
-                yield "{{ " + source + " }}"
         case Fail(message) | Log(message):
             yield message
 
@@ -177,7 +207,8 @@ def _events_of(node: nodes.Node, everything: frozenset[str]) -> frozenset[str]:
         ):
             return everything & {name}
         case nodes.Compare(
-            expr=nodes.Getattr(node=nodes.Name(name="event"), attr="name"), ops=[nodes.Operand(op="in", expr=nodes.List(items=items))]
+            expr=nodes.Getattr(node=nodes.Name(name="event"), attr="name"),
+            ops=[nodes.Operand(op="in", expr=nodes.List(items=items) | nodes.Tuple(items=items))],
         ) if all(isinstance(item, nodes.Const) for item in items):
             return everything & {item.value for item in items if isinstance(item, nodes.Const)}
         case _:

@@ -185,7 +185,8 @@ def _move(turn: Turn, visit: Visit, rule: Rule, event: str) -> None:
                 except NoetlError as error:
                     _fail(turn, visit, error)
                     return
-                turn.fail({"message": f"step {visit.run.step} failed" if text in (None, True) else str(text), "type": "fail"}, visit.run.step)
+                said = f"step {visit.run.step} failed" if text in (None, True) else str(text)
+                turn.fail({"message": said, "type": "fail"}, visit.run.step)
                 return
             case Next() | Call():
                 visit.routed = True

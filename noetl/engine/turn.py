@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from noetl.engine.outcome import Command, Event, Finish, LoopRow, Outcome, Variable
 from noetl.engine.plan import Plan, StepPlan
-from noetl.engine.scope import Known
+from noetl.engine.scope import Known, View
 from noetl.engine.state import Run, State
 from noetl.engine.value import Value
 from noetl.errors import NoetlError
 
 Json = Any
-ENTER_LIMIT = 1000
-"""How many steps one input may enter before the engine calls it endless."""
+ENTER_LIMIT = 5000
+"""How many steps one input may enter before the engine calls it endless; more than a chunk of loop items has."""
 
 
 class IllegalInput(NoetlError):
@@ -41,7 +41,7 @@ class Turn:
     def __init__(self, plan: Plan, state: State, known: Known, at: float) -> None:
         self.plan = plan
         self.at = at
-        self.known = replace(known, variables=dict(known.variables), results=dict(known.results))
+        self.view = View(known, at)
         self.before = state
         self.status = state.status
         self.runs: dict[int, Run] = dict(state.runs)
@@ -65,6 +65,11 @@ class Turn:
         self.withdraw = False
         self.revoke = False
         self.logs: list[str] = []
+
+    @property
+    def failing(self) -> bool:
+        """Whether the execution has failed, here or before."""
+        return self.failure is not None
 
     def run(self, run_id: int) -> Run:
         """Return an active run; raise IllegalInput if there is none of that id."""
@@ -100,7 +105,7 @@ class Turn:
     def store(self, name: str, value: Json, type: str, step: str) -> None:
         """Set a variable; templates that follow see it."""
         self.variables[name] = Variable(value, type, step)
-        self.known.variables[name] = value
+        self.view.set_variable(name, value)
 
     def finish(self, run: Run, result: Value | None, place: tuple[str, int] | None) -> None:
         """Take a run off the active ones; its result becomes the step's unless it failed."""
@@ -108,10 +113,7 @@ class Turn:
         self.last_step = run.step
         if place is not None:
             self.results[run.step] = place
-            if result is not None:
-                self.known.results[run.step] = result
-            else:
-                self.known.results.pop(run.step, None)
+            self.view.set_result(run.step, result)
 
     def fail(self, error: Mapping[str, Json], step: str | None = None) -> None:
         """Note the execution's failure; the first one is the one that is told."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
+from datetime import date, time
 from typing import Any
 
 import orjson
 
-_LONG_NUMBER = re.compile(rb"[0-9]{20}")
-"""Digits that may be an integer beyond 64 bits: orjson would make a float of it."""
+_DIGITS = bytes.maketrans(b"123456789", b"000000000")
+_LONG = b"0" * 19
+"""A run of digits, as `_DIGITS` leaves them, that may be an integer beyond 64 bits: orjson would make a float of it."""
+_MOST_DIGITS = 4300
 _UNREAD = object()
 
 
@@ -45,6 +47,8 @@ class Value:
         """The JSON text's length in bytes."""
         return len(self.raw())
 
+    __hash__ = None  # type: ignore[assignment]
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Value) and bool(self.get() == other.get())
 
@@ -62,16 +66,13 @@ class Value:
 def loads(raw: bytes | str) -> Any:
     """Decode JSON; integers of any size are kept."""
     text = raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else raw
-    if _LONG in text.translate(_DIGITS):
-        # orjson makes floats of integers beyond 64 bits.
+    if _LONG not in text.translate(_DIGITS):
         try:
-            return json.loads(text)
-        except ValueError:
+            return orjson.loads(text)
+        except orjson.JSONDecodeError:
+            # Halves of characters, and NaN, are read by the other decoder only.
             pass
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return json.loads(text)
+    return json.loads(text, parse_int=_integer)
 
 
 def dumps(value: Any) -> bytes:
@@ -79,4 +80,13 @@ def dumps(value: Any) -> bytes:
     try:
         return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS)
     except TypeError:
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str).encode("utf-8", "replace")
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_text).encode("utf-8", "replace")
+
+
+def _integer(digits: str) -> int | float:
+    """Read an integer; one that is longer than Python reads is infinite."""
+    return int(digits) if len(digits) <= _MOST_DIGITS else float(digits)
+
+
+def _text(value: object) -> str:
+    return value.isoformat() if isinstance(value, date | time) else str(value)

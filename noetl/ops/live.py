@@ -61,7 +61,9 @@ def error_text(error: object) -> str:
     """Return an error's message, whatever form it has."""
     if isinstance(error, Mapping):
         kind, message = error.get("type"), error.get("message")
-        return f"{kind}: {message}" if kind and message else str(message or dict(error))
+        if not message:
+            return str(dict(error))
+        return str(message) if not kind or str(message).startswith(f"{kind}: ") else f"{kind}: {message}"
     return str(error)
 
 

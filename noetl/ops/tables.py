@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -14,6 +15,21 @@ def table(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> str:
     lines += [["-" if row.get(column) is None else str(row[column]) for column in columns] for row in rows]
     widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
     return "\n".join("  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip() for line in lines)
+
+
+def result(value: object) -> str:
+    """Lay out an execution's result: what is plain as a line each, lists of mappings as tables; anything else as JSON."""
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, Mapping) or not value:
+        return json.dumps(value, indent=2, ensure_ascii=False)
+    lists = {name: rows for name, rows in value.items() if _is_rows(rows)}
+    plain = {str(name).replace("_", " "): _shown(found) for name, found in value.items() if name not in lists}
+    width = max(map(len, plain), default=0)
+    parts = ["\n".join(f"{name.ljust(width)}  {text}" for name, text in plain.items())] if plain else []
+    for name, rows in lists.items():
+        parts.append(f"{name.replace('_', ' ')}:\n{_figures(rows)}")
+    return "\n\n".join(parts)
 
 
 def services(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -55,3 +71,26 @@ def since(moment: float) -> str:
     """Write a moment as its local time and how long ago it was."""
     local = datetime.fromtimestamp(moment).astimezone()
     return f"{local:%Y-%m-%d %H:%M:%S} ({duration(max(0.0, time.time() - moment))} ago)"
+
+
+def _is_rows(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(row, Mapping) for row in value)
+
+
+def _figures(rows: Sequence[Mapping[str, object]]) -> str:
+    """Lay rows out with their numbers at the right edge of their columns."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    widths = {column: max(len(column), *(len(_shown(row.get(column))) for row in rows)) for column in columns}
+    aligned = [
+        {name: _shown(found).rjust(widths[name]) if isinstance(found, int | float) else _shown(found) for name, found in row.items()}
+        for row in rows
+    ]
+    return table(aligned, columns)
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, Mapping | list | bool) else str(value)

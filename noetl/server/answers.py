@@ -64,9 +64,19 @@ def mapping_of(document: Mapping[str, Json], name: str) -> dict[str, Json]:
     return value
 
 
+def number_of(document: Mapping[str, Json], name: str, default: float) -> float:
+    """Return a number of the body, the default where it is missing or null."""
+    value = document.get(name)
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise UsageError(f"{name} is no number", f'send {{"{name}": {default:g}}}')
+    return value
+
+
 def id_of(text: str, what: str = "execution") -> int:
     """Return an id that came as text."""
-    if not text.isdigit() or len(text) > 19 or int(text) >= 2**63:
+    if not (text.isascii() and text.isdigit()) or len(text) > 19 or int(text) >= 2**63:
         raise UsageError(f"{text!r} is no {what} id", f"see: noetl {what} list")
     return int(text)
 

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from noetl import __version__
 from noetl.errors import NoetlError, NotFound, UsageError
 from noetl.server.answers import answer
-from noetl.server.gate import Gate, Receive, Scope, Send
+from noetl.server.gate import Gate, Receive, Scope, Send, internal
 from noetl.server.routes import catalog, credentials, db, executions, health, variables, workers
 from noetl.server.runtime import Runtime
 
@@ -34,6 +34,7 @@ def create_app(runtime: Runtime) -> Gate:
     api.add_exception_handler(NoetlError, _ours)
     api.add_exception_handler(HTTPException, _theirs)
     api.add_exception_handler(RequestValidationError, _invalid)
+    api.add_exception_handler(Exception, _unexpected)
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         handle = DIRECT.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
@@ -58,6 +59,10 @@ async def _theirs(request: Request, error: Exception) -> Response:
     if error.status_code != 404:
         found = NoetlError(str(error.detail), "see /docs", code="http")
     return answer({"error": found.as_json()}, error.status_code)
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    return answer({"error": internal(error).as_json()}, 500)
 
 
 async def _invalid(request: Request, error: Exception) -> Response:

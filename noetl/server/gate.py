@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 import orjson
+from starlette.requests import ClientDisconnect
 
 from noetl.errors import NoetlError, TooLarge, Unauthorized
 from noetl.settings import Secret
@@ -47,6 +48,13 @@ class Gate:
             if started:
                 raise
             await answer_error(send, error)
+        except ClientDisconnect:
+            return
+        except Exception as error:
+            if started:
+                raise
+            logger.exception("%s %s failed", scope["method"], scope["path"])
+            await answer_error(send, internal(error))
 
     def _limited(self, scope: Scope, receive: Receive) -> Receive:
         authorization = declared = b""
@@ -86,6 +94,11 @@ async def answer_error(send: Send, error: NoetlError) -> None:
         headers.append((b"www-authenticate", b"Bearer"))
     await send({"type": "http.response.start", "status": error.http_status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+def internal(error: Exception) -> NoetlError:
+    """Return what a mistake of ours is answered with: its kind, not its text, which may hold anything."""
+    return NoetlError(f"the server failed: {type(error).__name__}", "see: noetl logs server", code="internal")
 
 
 def _too_large(limit: int) -> TooLarge:

@@ -28,17 +28,23 @@ class Sweeper:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
+        self._away = time.time()
 
     async def run(self) -> None:
         """Sweep until cancelled; what goes wrong is logged and tried again."""
         interval = min(INTERVAL, self._runtime.settings.lease_seconds / 2)
         while True:
+            before = time.time()
             await asyncio.sleep(interval)
+            if time.time() - before > interval + 1:
+                self._away = time.time()
             try:
                 await self.sweep()
             except NoetlError as error:
+                self._away = time.time()
                 logger.warning("the sweep failed: %s", error.message)
             except Exception:
+                self._away = time.time()
                 logger.exception("the sweep failed")
 
     async def sweep(self) -> None:
@@ -48,8 +54,10 @@ class Sweeper:
             row = await transaction.row("sweep_lock")
             if row is None or not row[0]:
                 return
-            lost = await transaction.rows("sweep_leases", MAX_LOST - 1)
-            quarantined = await transaction.rows("sweep_quarantined", MAX_LOST - 1)
+            # Where this server or the database was away, the workers could not extend their leases: they get the time for it first.
+            heard = time.time() - self._away > runtime.settings.lease_seconds
+            lost = await transaction.rows("sweep_leases", MAX_LOST - 1) if heard else []
+            quarantined = await transaction.rows("sweep_quarantined", MAX_LOST - 1) if heard else []
             unclaimed = await transaction.rows("sweep_unclaimed", UNCLAIMED)
             due = await transaction.rows("sweep_due")
             await transaction.rows("sweep_workers", runtime.lease * 2)

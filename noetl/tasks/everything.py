@@ -77,7 +77,7 @@ def demo(_context: Context, keep: bool = False, json: bool = False) -> None:
     if keep:
         note(tables.services(services.listing(settings)))
         note("stop it: noetl down")
-    print_end(ended, json)
+    print_end(ended, json, tables.result)
 
 
 @verb(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +38,13 @@ def print_follow(client: Client, execution_id: str, json: bool) -> None:
     print_end(run.ended(client, execution_id), json)
 
 
-def print_end(ended: Ended, json: bool) -> None:
-    """Print how an execution ended, and end the verb with its exit code."""
+def print_end(ended: Ended, json: bool, lay_out: Callable[[Any], str] | None = None) -> None:
+    """Print how an execution ended, its result laid out as JSON unless told otherwise, and end the verb with its exit code."""
     document = ended.document
     if json:
         finish(answers.as_json(document), ended.exit_code)
     elif document.get("status") == "COMPLETED":
-        finish(_result(document.get("result")), ended.exit_code)
+        finish((lay_out or _result)(document.get("result")), ended.exit_code)
     else:
         reason = f": {live.error_text(document['error'])}" if document.get("error") else ""
         finish(f"execution {ended.execution_id} {document.get('status', 'unknown')}{reason}", ended.exit_code)

@@ -12,8 +12,9 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from noetl import __version__
 from noetl.bus import subjects
@@ -28,6 +29,7 @@ from noetl.worker.sandbox import Sandbox
 
 logger = logging.getLogger("noetl.worker")
 Json = Any
+T = TypeVar("T")
 LISTEN = 20.0
 """Seconds for which a worker waits for a ring before it listens anew."""
 DRAIN = 5.0
@@ -38,6 +40,8 @@ AHEAD = 3
 STALE_AHEAD = 1.0
 """Seconds after which commands taken ahead that have not started are handed back."""
 
+PATIENCE = 60.0
+"""Seconds for which a step waits for what it needs of a server that is away."""
 CLEAR = 600.0
 """Seconds between looks at the folders that executions left here."""
 
@@ -248,7 +252,7 @@ class Worker:
             if key in self._running or key in self._reporting or any(taken.job.key == key for taken in self._taken):
                 continue
             try:
-                job = await self._playbooks.job(command)
+                job = await _patiently(partial(self._playbooks.job, command))
             except NoetlError as error:
                 self._over(Finished(key, Failed({"message": error.message, "type": error.code}), time.time(), command["attempt"]))
                 continue
@@ -416,7 +420,9 @@ class Worker:
         await self._hand_back(list(self._taken))
         deadline = time.monotonic() + DRAIN
         while (self._running or self._reporting) and time.monotonic() < deadline:
-            await asyncio.sleep(0.05)
+            self._free.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._free.wait(), 0.1)
         unfinished = list(self._running)
         for key in unfinished:
             self._running.pop(key)
@@ -431,9 +437,9 @@ class Worker:
     async def _fetch(self, job: Job, kind: str, name: str) -> Json:
         match kind:
             case "credential":
-                return await self._api.credential(name)
+                return await _patiently(partial(self._api.credential, name))
             case "context":
-                return await self._api.context(job.key[0], name)
+                return await _patiently(partial(self._api.context, job.key[0], name))
             case _:
                 raise NotFound(f"there is nothing of kind {kind}")
 
@@ -447,6 +453,18 @@ class Worker:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             logger.error("a task failed: %r", task.exception(), exc_info=task.exception())
+
+
+async def _patiently(ask: Callable[[], Awaitable[T]]) -> T:
+    """Ask the server again while it is away."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return await ask()
+        except Unavailable:
+            if time.monotonic() > deadline:
+                raise
+        await asyncio.sleep(0.5)
 
 
 def old_folders(where: Path) -> list[str]:

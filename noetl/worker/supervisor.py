@@ -18,7 +18,7 @@ from noetl.worker.child import Options
 
 _START_WITHIN = 30.0
 _GONE_WITHIN = 8.0
-_SECRET_PREFIXES = ("NOETL_", "POSTGRES_", "NATS_", "PG")
+_SECRET_PREFIXES = ("NOETL_", "POSTGRES_", "PLAYBOOKS_POSTGRES_", "NATS_", "PG")
 
 
 def scrubbed(environ: Mapping[str, str]) -> dict[str, str]:

@@ -55,7 +55,9 @@ def python(name: str, *steps: tuple[str, str] | tuple[str, str, dict[str, Any]])
 
 def append(file: str, then: str) -> str:
     """Return code that leaves a line in a file and goes on."""
-    return f"def main():\n    import ctypes, os, re, signal, time\n    open({file!r}, 'a').write('x')\n" + textwrap.indent(textwrap.dedent(then), "    ")
+    return f"def main():\n    import ctypes, os, re, signal, time\n    open({file!r}, 'a').write('x')\n" + textwrap.indent(
+        textwrap.dedent(then), "    "
+    )
 
 
 DIE_WITH_THE_WORKER = """\

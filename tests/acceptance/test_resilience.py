@@ -17,9 +17,9 @@ import asyncpg
 import nats
 import psutil
 import pytest
+from live import Live, Running, ask, processes_of
 from stories import DIE_WITH_THE_WORKER, SQUARES, append, python
 
-from live import Live, Running, ask, processes_of
 from noetl import home as files
 from noetl.bus import subjects
 from noetl.ops import stack
@@ -106,7 +106,10 @@ def idle(make_live: MakeLive) -> Iterator[Live]:
 
 def effect_counts(effects: Postgres, execution_id: str) -> dict[int, int]:
     """Return how often each item had its effect."""
-    return {row["n"]: row["times"] for row in ask(effects, "SELECT n, count(*) AS times FROM effect WHERE execution = $1 GROUP BY n", execution_id)}
+    return {
+        row["n"]: row["times"]
+        for row in ask(effects, "SELECT n, count(*) AS times FROM effect WHERE execution = $1 GROUP BY n", execution_id)
+    }
 
 
 def recorded_once(live: Live, execution_id: str, items: int) -> dict[int, int]:
@@ -243,6 +246,20 @@ def test_the_stream_is_deleted(whole: Live, effects: Postgres) -> None:
     assert whole.finish(whole.execute(SQUARES, {"items": 8, "pause": 0}), 20)["status"] == "COMPLETED"
     assert time.monotonic() - after < 12
     assert set(recorded_once(whole, execution, 40).values()) == {0}
+
+
+def test_a_server_that_is_away_for_longer_than_a_lease_takes_nothing_away(whole: Live, tmp_path: Path) -> None:
+    """Invariant 4: a worker that is alive keeps what it runs, and its result counts."""
+    mark = tmp_path / "mark"
+    execution = whole.execute(python("away", ("start", append(str(mark), f"time.sleep({LEASE * 2.5})\nreturn 'once'"))))
+    whole.until(began(mark), "the step has begun")
+    server = whole.a_server
+    server.kill()
+    time.sleep(LEASE * 1.5)
+    whole.server(port=int(server.url.rsplit(":", 1)[1]))
+    assert whole.finish(execution)["result"] == "once"
+    assert mark.read_text() == "x"
+    assert [step["lost"] for step in whole.steps(execution)] == [0]
 
 
 @pytest.mark.parametrize("victim", ["worker", "server", "postgres", "nats"])
@@ -441,7 +458,11 @@ class Pretender:
         """Report a result and return status and answer."""
         import json
 
-        entry = {name: command[name] for name in ("execution_id", "command_id", "fence")} | {"status": "done", "size": len(result or b""), **more}
+        entry = {name: command[name] for name in ("execution_id", "command_id", "fence")} | {
+            "status": "done",
+            "size": len(result or b""),
+            **more,
+        }
         held = [[entry["execution_id"], entry["command_id"], entry["fence"]]]
         header = {"worker_id": self.name, "pool": "default", "free": free, "held": held, "reports": [entry]}
         host, _, port = self.live.a_server.url.removeprefix("http://").partition(":")
@@ -508,7 +529,9 @@ def test_late_and_forged_reports_change_nothing(idle: Live) -> None:
     assert state() == before
 
 
-@pytest.mark.parametrize("body", [b'"\\u0000"', b"NaN", b"{nonsense", b'"\\ud800"', b'"\xff\xfe"', b"[" * 100_000, b"1e999", b"9223372036854775808"])
+@pytest.mark.parametrize(
+    "body", [b'"\\u0000"', b"NaN", b"{nonsense", b'"\\ud800"', b'"\xff\xfe"', b"[" * 100_000, b"1e999", b"9223372036854775808"]
+)
 def test_an_odd_report_is_stored_or_fails_its_step(idle: Live, body: bytes) -> None:
     """E15: what a worker that does not behave may send."""
     pretender = Pretender(idle)

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 import yaml
+from live import Live, ask, playbooks_folder
 from web_routes import Web, serving
 
-from live import Live, ask, playbooks_folder
 from noetl.errors import NoetlError, PlaybookError
 from noetl.settings import Postgres
 
@@ -144,7 +144,9 @@ def test_shared_playbook(case: dict[str, Json], shared_playbooks: Path, live: Li
     events = live.api.get(f"/api/executions/{execution_id}")["events"]
     names = Seen(live, outside, web, execution_id, finished["status"], events).names()
     for expression in case["values"]:
-        assert eval(expression, dict(names)), f"{expression}\nsteps: {json.dumps(names['steps'], indent=1)[:4000]}\nerrors: {names['error_text']}"
+        assert eval(expression, dict(names)), (
+            f"{expression}\nsteps: {json.dumps(names['steps'], indent=1)[:4000]}\nerrors: {names['error_text']}"
+        )
 
 
 def register(live: Live, file: Path) -> str:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from noetl.engine.value import dumps
-from noetl.errors import NotFound
+from noetl.errors import NotFound, UsageError
 from noetl.server.answers import answer, body_of, iso, mapping_of, raw, runtime_of, text_of
 
 router = APIRouter(prefix="/api/credentials", tags=["credentials"])
@@ -25,7 +25,9 @@ async def store(request: Request) -> Response:
     name, kind = text_of(document, "name"), text_of(document, "type")
     sealed = runtime.vault.encrypt(name, mapping_of(document, "data"))
     meta = dumps(mapping_of(document, "meta")).decode()
-    tags = [str(tag) for tag in document.get("tags") or []]
+    tags = document.get("tags") or []
+    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+        raise UsageError("tags is no list of texts", 'send {"tags": ["…"]}')
     await runtime.database.run("credential_write", name, kind, sealed, meta, tags, str(document.get("description") or ""))
     return answer({"status": "success", "name": name, "type": kind})
 
@@ -51,6 +53,11 @@ async def credential(request: Request, name: str, include_data: bool = False) ->
             "db_password": found.password.reveal(),
         }
         return answer({"name": name, "type": "postgres", **({"data": data} if include_data else {})})
+    if name == PLAYBOOKS:
+        raise NotFound(
+            "there is no database for playbooks",
+            "give the step `auth`, or the server PLAYBOOKS_POSTGRES_HOST (…_PORT, _DB, _USER, _PASSWORD)",
+        )
     row = await runtime.database.row("credential", name)
     if row is None:
         raise NotFound(f"there is no credential {name}", 'store it: POST /api/credentials {"name": …, "type": …, "data": {…}}')

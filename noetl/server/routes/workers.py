@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
@@ -15,7 +15,7 @@ from noetl import __version__
 from noetl.bus.subjects import POOL
 from noetl.engine.value import Value, loads
 from noetl.errors import NoetlError, NotFound, UsageError
-from noetl.server.answers import answer, body_of, id_of, iso, runtime_of, text_of
+from noetl.server.answers import answer, body_of, id_of, iso, number_of, runtime_of, text_of
 from noetl.server.committer import DUPLICATE
 from noetl.server.execution import issued_from_row
 from noetl.server.listeners import wait
@@ -37,8 +37,8 @@ async def hello(request: Request) -> Response:
     pool = text_of(document, "pool")
     if not POOL.fullmatch(pool):
         raise UsageError(f"pool {pool!r} is no name", "use up to 64 letters, digits, - and _")
-    who = (text_of(document, "worker_id"), text_of(document, "name"), pool, text_of(document, "host"), int(document.get("pid") or 0))
-    await runtime.database.run("worker_hello", *who, str(document.get("version") or ""), int(document.get("slots") or 1))
+    who = (text_of(document, "worker_id"), text_of(document, "name"), pool, text_of(document, "host"), int(number_of(document, "pid", 0)))
+    await runtime.database.run("worker_hello", *who, str(document.get("version") or ""), int(number_of(document, "slots", 1)))
     return answer(
         {
             "nats_url": runtime.nats_url.reveal() if runtime.nats_url else None,
@@ -56,8 +56,8 @@ async def claim(request: Request) -> Response:
     runtime = runtime_of(request)
     document = await body_of(request)
     worker_id, pool = text_of(document, "worker_id"), text_of(document, "pool")
-    most = max(1, min(int(document.get("most") or 1), MOST))
-    rows = await _claim(runtime, worker_id, pool, most, min(float(document.get("wait") or 0), LONGEST_POLL))
+    most = max(1, min(int(number_of(document, "most", 1)), MOST))
+    rows = await _claim(runtime, worker_id, pool, most, min(number_of(document, "wait", 0), LONGEST_POLL))
     return answer({"commands": await _contents(runtime, rows)})
 
 
@@ -71,32 +71,15 @@ async def report(request: Request) -> Response:
     runtime = runtime_of(request)
     header, blobs = _split(await request.body())
     worker_id = text_of(header, "worker_id")
-    handout = Handout(worker_id, text_of(header, "pool"), max(0, min(int(header.get("free") or 0), MOST)))
+    handout = Handout(worker_id, text_of(header, "pool"), max(0, min(int(number_of(header, "free", 0)), MOST)))
     now = time.time()
-    loop = asyncio.get_running_loop()
-    pending = []
-    for entry, blob in zip(header["reports"], blobs, strict=True):
-        future = loop.create_future()
-        pending.append(
-            Report(
-                execution_id=id_of(str(entry["execution_id"])),
-                command=int(entry["command_id"]),
-                fence=int(entry["fence"]),
-                at=now,
-                future=future,
-                result=Value(blob) if blob is not None else None,
-                error=_error(entry) if entry.get("status") == "failed" else None,
-                attempt=int(entry.get("attempt") or 1),
-                started_at=entry.get("started_at"),
-                handout=handout,
-            )
-        )
+    pending = [_report(entry, blob, now, handout) for entry, blob in zip(header["reports"], blobs, strict=True)]
     for one in pending:
         runtime.committer.put(one)
     answers = await asyncio.gather(*(one.future for one in pending), return_exceptions=True)
     commands = await _handed(runtime, handout)
     if DUPLICATE in answers and handout.free > 0:
-        commands += await _leased(runtime, worker_id, header.get("held") or [], handout)
+        commands += await _leased(runtime, worker_id, header, handout)
     elif handout.free > 0 and handout.pool in runtime.waiting:
         commands += await _contents(runtime, await _claim_now(runtime, worker_id, handout.pool, handout.free))
     return answer({"answers": [_word(word) for word in answers], "commands": commands})
@@ -111,8 +94,8 @@ async def heartbeat(request: Request) -> Response:
     runtime = runtime_of(request)
     document = await body_of(request)
     worker_id = text_of(document, "worker_id")
-    held = [(id_of(str(eid)), int(command), int(fence)) for eid, command, fence in document.get("held") or []]
-    ids, numbers, fences = [list(column) for column in zip(*held, strict=True)] if held else ([], [], [])
+    ids, numbers, fences = _leases(document)
+    held = list(zip(ids, numbers, fences, strict=True))
     status = "draining" if document.get("draining") else "ready"
     known = await runtime.database.row("heartbeat_worker", worker_id, len(held), status)
     extended = await runtime.database.rows("heartbeat_extend", worker_id, ids, numbers, fences, runtime.lease) if held else []
@@ -131,8 +114,7 @@ async def hand_back(request: Request) -> Response:
     """Give leases back that were not started: `{worker_id, held: [[execution, command, fence], …]}`."""
     runtime = runtime_of(request)
     document = await body_of(request)
-    held = [(id_of(str(eid)), int(command), int(fence)) for eid, command, fence in document.get("held") or []]
-    ids, numbers, fences = [list(column) for column in zip(*held, strict=True)] if held else ([], [], [])
+    ids, numbers, fences = _leases(document)
     rows = await runtime.database.rows("hand_back", text_of(document, "worker_id"), ids, numbers, fences)
     runtime.ring((row["pool"], row["execution_id"], row["command_id"]) for row in rows)
     return answer({"returned": len(rows)})
@@ -216,11 +198,12 @@ async def _handed(runtime: Runtime, handout: Handout) -> list[dict[str, Json]]:
     return found
 
 
-async def _leased(runtime: Runtime, worker_id: str, held: Sequence[Sequence[Json]], handout: Handout) -> list[dict[str, Json]]:
+async def _leased(runtime: Runtime, worker_id: str, header: Mapping[str, Json], handout: Handout) -> list[dict[str, Json]]:
     """Return what an earlier answer, that was lost, has leased to the worker."""
-    known = [(id_of(str(eid)), int(command), int(fence)) for eid, command, fence in held]
-    known += [(eid, command, 1) for eid, command in handout.commands]
-    ids, numbers, fences = [list(column) for column in zip(*known, strict=True)] if known else ([], [], [])
+    ids, numbers, fences = _leases(header)
+    ids += [eid for eid, _ in handout.commands]
+    numbers += [command for _, command in handout.commands]
+    fences += [1] * len(handout.commands)
     return await _contents(runtime, await runtime.database.rows("leased_to", worker_id, ids, numbers, fences, handout.free))
 
 
@@ -240,6 +223,40 @@ def _split(body: bytes) -> tuple[dict[str, Json], list[bytes | None]]:
     if position != len(rest):
         raise UsageError("the report's sizes are not those of its results", "see /docs")
     return header, blobs
+
+
+def _report(entry: Mapping[str, Json], blob: bytes | None, now: float, handout: Handout) -> Report:
+    result = Value(blob) if blob is not None else None
+    error = _error(entry) if entry.get("status") == "failed" else None
+    try:
+        if blob is not None:
+            blob.decode()
+    except UnicodeDecodeError:
+        result, error = None, error or {"message": "the result is no UTF-8", "type": "result"}
+    try:
+        return Report(
+            execution_id=id_of(str(entry["execution_id"])),
+            command=int(entry["command_id"]),
+            fence=int(entry["fence"]),
+            at=now,
+            future=asyncio.get_running_loop().create_future(),
+            result=result,
+            error=error,
+            attempt=int(number_of(entry, "attempt", 1)),
+            started_at=number_of(entry, "started_at", now),
+            handout=handout,
+        )
+    except (KeyError, TypeError, ValueError) as problem:
+        raise UsageError(f"this is no report: {problem!r}", "see /docs") from None
+
+
+def _leases(document: Mapping[str, Json]) -> tuple[list[int], list[int], list[int]]:
+    """Return the leases that a worker names, as columns."""
+    held = document.get("held") or []
+    try:
+        return [id_of(str(eid)) for eid, _, _ in held], [int(command) for _, command, _ in held], [int(fence) for _, _, fence in held]
+    except (TypeError, ValueError):
+        raise UsageError("held is no list of leases", "send [[execution, command, fence], …]") from None
 
 
 def _error(entry: Mapping[str, Json]) -> dict[str, Json]:

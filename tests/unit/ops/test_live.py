@@ -72,3 +72,9 @@ def test_the_tree_has_every_step_with_its_facts() -> None:
     assert "✓ read   0.50 s" in text
     assert "2/4 items  1 failed  1 running" in text
     assert "sql: no such table" in text
+
+
+def test_an_error_says_its_type_once() -> None:
+    assert live.error_text({"type": "TypeError", "message": "TypeError: no"}) == "TypeError: no"
+    assert live.error_text({"type": "fail", "message": "too few"}) == "fail: too few"
+    assert live.error_text({"type": "fail"}) == "{'type': 'fail'}"

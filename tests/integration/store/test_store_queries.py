@@ -1,0 +1,148 @@
+"""The named statements: each is used, each name that is used exists, each is understood by the database, the hot ones use their indexes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from datetime import timedelta
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+import noetl
+from noetl.settings import Postgres
+from noetl.store import postgres as store
+
+LEASE = timedelta(seconds=15)
+PACKAGE = Path(noetl.__file__).parent
+CALL = re.compile(r"(?:database|transaction|held)\s*\.\s*(?:rows|row|run)\(\s*\"(\w+)\"", re.DOTALL)
+
+
+def called() -> set[str]:
+    """Return the names with which the code asks for a statement."""
+    return {name for file in PACKAGE.rglob("*.py") for name in CALL.findall(file.read_text())}
+
+
+def test_every_statement_is_used_and_every_name_is_one() -> None:
+    used_in_text = {name for file in PACKAGE.rglob("*.py") for name in store.queries() if f'"{name}"' in file.read_text()}
+    assert called() - set(store.queries()) == set()
+    assert set(store.queries()) - used_in_text == set()
+
+
+def test_no_sql_stands_in_the_code_of_the_server() -> None:
+    statement = re.compile(r"\"\s*(SELECT|INSERT INTO|UPDATE|DELETE FROM) ")
+    found = [file.name for file in (PACKAGE / "server").rglob("*.py") if statement.search(file.read_text())]
+    assert found == []
+
+
+@pytest.mark.parametrize("name", store.queries())
+async def test_a_statement_is_understood(postgres: Postgres, name: str) -> None:
+    held = await connect(postgres)
+    try:
+        await held.prepare(store.queries()[name])
+    finally:
+        await held.close()
+
+
+async def test_claims_and_sweeps_read_only_what_waits_or_runs(postgres: Postgres) -> None:
+    """Invariant 6: among many finished commands, those that wait are found by the partial index."""
+    held = await connect(postgres)
+    try:
+        await held.execute(
+            """
+            INSERT INTO catalog (path, version, name, content, content_hash) VALUES ('p', 1, 'p', '', '');
+            INSERT INTO execution (execution_id, catalog_id, path, version, status, state, payload, workload, start_time)
+            SELECT n, 1, 'p', 1, 'RUNNING', '{}', '{}', '{}', now() FROM generate_series(1, 200) n;
+            INSERT INTO command (execution_id, command_id, run_id, step, kind, pool, status)
+            SELECT e, c, 1, 's', 'python', 'default', CASE WHEN c = 100 THEN 'waiting' WHEN c = 99 THEN 'running' ELSE 'done' END
+            FROM generate_series(1, 200) e, generate_series(1, 100) c;
+            ANALYZE execution; ANALYZE command;
+            """
+        )
+        for name, index, arguments in [
+            ("claim", "command_waiting", "'default', 'w', interval '15 s', 8"),
+            ("sweep_unclaimed", "command_waiting", "interval '3 s'"),
+            ("pool_waits", "command_waiting", "'default'"),
+            ("sweep_leases", "command_running", "2"),
+            ("heartbeat_unlisted", "command_running", "'w', '{}', '{}', '{}'"),
+        ]:
+            await held.execute(f"PREPARE {name} AS {store.queries()[name]}")
+            (plan,) = json.loads(await held.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE {name}({arguments})"))
+            text = json.dumps(plan)
+            assert index in text, f"{name}: {text}"
+            assert not full_scans(plan["Plan"]), f"{name}: {text}"
+    finally:
+        await held.close()
+
+
+def full_scans(plan: dict[str, object]) -> list[object]:
+    """Return where a plan reads all commands."""
+    here = [plan] if plan["Node Type"] == "Seq Scan" and plan.get("Relation Name") == "command" else []
+    below = plan.get("Plans", [])
+    assert isinstance(below, list)
+    return [*here, *(found for one in below for found in full_scans(one))]
+
+
+async def test_two_claims_share_nothing(postgres: Postgres) -> None:
+    first, second = await connect(postgres), await connect(postgres)
+    try:
+        await first.execute(
+            """
+            INSERT INTO catalog (path, version, name, content, content_hash) VALUES ('p', 1, 'p', '', '');
+            INSERT INTO execution (execution_id, catalog_id, path, version, status, state, payload, workload, start_time)
+            VALUES (1, 1, 'p', 1, 'RUNNING', '{}', '{}', '{}', now()),
+                   (2, 1, 'p', 1, 'PAUSED', '{}', '{}', '{}', now());
+            INSERT INTO command (execution_id, command_id, run_id, step, kind, pool, status)
+            SELECT e, c, 1, 's', 'python', 'default', 'waiting' FROM generate_series(1, 2) e, generate_series(1, 100) c;
+            """
+        )
+        lease = asyncio.gather(*(held.fetch(store.queries()["claim"], "default", "w", LEASE, 70) for held in (first, second)))
+        taken = [{row["command_id"] for row in rows} for rows in await lease]
+        assert taken[0] & taken[1] == set()
+        assert len(taken[0] | taken[1]) == 100
+        assert await first.fetchval("SELECT count(*) FROM command WHERE execution_id = 2 AND status <> 'waiting'") == 0
+    finally:
+        await first.close()
+        await second.close()
+
+
+async def test_a_stale_writer_is_turned_away(postgres: Postgres) -> None:
+    """Invariants 1 and 3: one that has an older revision or fence writes nothing."""
+    held = await connect(postgres)
+    try:
+        await held.execute(
+            """
+            INSERT INTO catalog (path, version, name, content, content_hash) VALUES ('p', 1, 'p', '', '');
+            INSERT INTO execution (execution_id, catalog_id, path, version, status, revision, state, payload, workload, start_time)
+            VALUES (1, 1, 'p', 1, 'RUNNING', 5, '{}', '{}', '{}', now());
+            INSERT INTO command (execution_id, command_id, run_id, step, kind, pool, status, fence)
+            VALUES (1, 1, 1, 's', 'python', 'default', 'running', 2);
+            """
+        )
+        now = await held.fetchval("SELECT now()")
+
+        async def apply(revision: int, fence: int) -> None:
+            moved = [(1, revision, "RUNNING", "{}", None, None, now, False, False)]
+            ended = [(1, 1, fence, "done", "1", None, 1, now)]
+            happened = [(1, revision, "call.done", "s", 1, None, 1, None, None, None, now)]
+            await held.fetch(store.queries()["apply"], [], moved, ended, [], happened, [], [], [], LEASE)
+
+        before = await held.fetch("SELECT revision FROM execution UNION ALL SELECT fence FROM command UNION ALL SELECT seq FROM event")
+        with pytest.raises(asyncpg.SerializationError):
+            await apply(4, 2)
+        with pytest.raises(asyncpg.ObjectNotInPrerequisiteStateError):
+            await apply(5, 1)
+        assert before == await held.fetch(
+            "SELECT revision FROM execution UNION ALL SELECT fence FROM command UNION ALL SELECT seq FROM event"
+        )
+        await apply(5, 2)
+        assert await held.fetchval("SELECT status FROM command") == "done"
+    finally:
+        await held.close()
+
+
+async def connect(postgres: Postgres) -> asyncpg.Connection:
+    """Connect as the server does."""
+    return await asyncpg.connect(**store.connection(postgres), server_settings=store.SETTINGS)

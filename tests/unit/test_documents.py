@@ -1,0 +1,66 @@
+"""What the documents say is what is there."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from noetl.ops import examples
+from noetl.playbook import actions, kinds
+from noetl.playbook.parse import parse
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")]
+_LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
+_YAML = re.compile(r"^```yaml\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(document: Path) -> None:
+    assert [link for link in _LINK.findall(document.read_text()) if not (document.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("file", examples.playbooks(), ids=lambda path: path.name)
+def test_examples_are_playbooks_without_warnings(file: Path) -> None:
+    playbook = parse(file.read_text(), str(file))
+    assert playbook.path == f"examples/{file.stem}"
+    assert not playbook.warnings
+
+
+def test_the_readme_begins_with_the_two_commands() -> None:
+    first_screen = (ROOT / "README.md").read_text().splitlines()[:24]
+    assert "    python3 -m venv .venv && .venv/bin/pip install -e . && .venv/bin/inv demo" in first_screen
+    assert "    python3 -m venv .venv && .venv/bin/pip install -e '.[dev]' && .venv/bin/inv test" in first_screen
+
+
+def test_the_readmes_playbook_is_an_example_of_ten_lines() -> None:
+    (shown,) = _YAML.findall((ROOT / "README.md").read_text())
+    lines = [line for line in (ROOT / "examples" / "hello.yaml").read_text().splitlines() if not line.startswith("#")]
+    assert shown.splitlines() == lines
+    assert len(lines) == 10
+
+
+def test_the_language_page_has_all_that_is_supported() -> None:
+    text = (ROOT / "docs" / "language.md").read_text()
+    whole, *_parts = _YAML.findall(text)
+    assert not parse(whole).warnings
+    supported, not_yet = text.split("## Known, but not in this version")
+    assert [kind for kind in kinds.supported() if f"### {kind}\n" not in supported] == []
+    assert [action for action in actions.supported() if f"| `{action}` |" not in supported] == []
+    missing = [*(set(kinds.KINDS) - set(kinds.supported())), *(set(actions.ACTIONS) - set(actions.supported()))]
+    assert [word for word in missing if f"`{word.removesuffix('s')}" not in not_yet] == []
+
+
+def test_every_package_is_packaged() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    packages = project["tool"]["setuptools"]["packages"]
+    folders = [folder.parent.relative_to(ROOT) for folder in (ROOT / "noetl").rglob("__init__.py")]
+    mapped = project["tool"]["setuptools"]["package-dir"]
+    assert sorted(packages) == sorted([*(".".join(folder.parts) for folder in folders), *mapped])
+    assert all((ROOT / folder).is_dir() for folder in mapped.values())
+    declared = f"## [{project['project']['version']}]"
+    changelog = (ROOT / "CHANGELOG.md").read_text()
+    assert declared in changelog or f"version, {project['project']['version']}." in changelog
