@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import statistics
 import time
 from typing import Any
@@ -29,15 +30,16 @@ class Caller:
         return str((await self.post("/api/execute", {"path": path}))["execution_id"])
 
     async def finished(self, execution_id: str) -> dict[str, Any]:
-        """Return a finished execution; it must have completed."""
+        """Wait until an execution is finished and return its summary; it must have completed."""
         async with self._session.get(f"/api/executions/{execution_id}/stream", params={"after": "999999999"}) as stream:
+            ended = False
             async for line in stream.content:
-                if line == b"event: end\n":
-                    break
-        async with self._session.get(f"/api/executions/{execution_id}/status") as response:
-            found: dict[str, Any] = await response.json()
-        assert found["status"] == "COMPLETED", found
-        return found
+                if ended:
+                    found: dict[str, Any] = json.loads(line.removeprefix(b"data: "))
+                    assert found["status"] == "COMPLETED", found
+                    return found
+                ended = line == b"event: end\n"
+        raise AssertionError(f"the events of execution {execution_id} ended before it did")
 
     async def any_running(self) -> bool:
         """Return whether any execution is not finished."""

@@ -96,8 +96,8 @@ class Lock:
         self._path = path
         self._file: Any = None
 
-    def acquire(self, note: Mapping[str, Any]) -> None:
-        """Take the lock and write the note; raise AlreadyRunning with the holder's note if it is taken."""
+    def acquire(self, note: Mapping[str, Any]) -> dict[str, Any]:
+        """Take the lock, write the note and return its predecessor's; raise AlreadyRunning with the holder's note if it is taken."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._file = self._path.open("a+")
         try:
@@ -106,9 +106,11 @@ class Lock:
             holder = read_note(self._path)
             self._file.close()
             raise AlreadyRunning(f"already running: pid {holder.get('pid', '?')}", "see: noetl ps", details=holder) from None
+        earlier = read_note(self._path)
         self._file.truncate(0)
         self._file.write(json.dumps(dict(note)))
         self._file.flush()
+        return earlier
 
 
 def read_note(path: Path) -> dict[str, Any]:

@@ -32,6 +32,11 @@ class Bus:
         self._missed_logged = False
 
     @property
+    def opened(self) -> bool:
+        """Whether `open` has succeeded; from then on the connection comes back by itself."""
+        return self._nats is not None
+
+    @property
     def connected(self) -> bool:
         """Whether the connection is up now."""
         return self._nats is not None and self._nats.is_connected

@@ -94,10 +94,10 @@ class Committer:
         future.add_done_callback(lambda done: done.cancelled() or done.exception())
         return self.put(Signal(execution_id, given, future))
 
-    async def execution(self, execution_id: int) -> Execution:
-        """Return an execution from memory, or read it."""
+    async def execution(self, execution_id: int, revision: int = 0) -> Execution:
+        """Return an execution from memory, or read it where memory has none that is as new as this revision."""
         found = self._memory.get(execution_id)
-        return found if found is not None else await self._load(execution_id)
+        return found if found is not None and found.revision >= revision else await self._load(execution_id)
 
     def forget(self, execution_id: int) -> None:
         """Drop an execution from memory."""
@@ -169,6 +169,7 @@ class Committer:
                 self._release(write.execution.id)
 
     async def _apply(self, writes: list[Write]) -> dict[int, dict[int, int]]:
+        """Store writes, all or nothing; return how many commands of which runs were withdrawn."""
         begun, moved = [], []
         for write in sorted(writes, key=lambda write: write.execution.id):
             new, old = write.rows()
@@ -189,7 +190,7 @@ class Committer:
             self._lease,
         )
         self.commits += 1
-        withdrawn: dict[int, dict[int, int]] = {}
+        withdrawn = {write.execution.id: write.unborn for write in writes if write.unborn}
         for row in rows:
             counts = withdrawn.setdefault(row["execution_id"], {})
             counts[row["run_id"]] = counts.get(row["run_id"], 0) + 1
@@ -245,7 +246,8 @@ class Committer:
 
     async def _load(self, eid: int) -> Execution:
         execution = await self._loader.execution(eid)
-        if execution.state.status not in TERMINAL and eid not in self._memory and eid not in self._busy:
+        known = self._memory.get(eid)
+        if execution.state.status not in TERMINAL and eid not in self._busy and (known is None or known.revision < execution.revision):
             self._remember(execution)
         return execution
 
@@ -303,13 +305,14 @@ class Committer:
                 return pendings[1:]
         else:
             execution = self._memory.get(eid) or await self._loader.execution(eid)
+        remembered = execution is self._memory.get(eid)
         write = Write(execution)
         done = 0
         try:
             for pending in pendings:
                 if done and (alone or write.begin):
                     break
-                outcome = await self._outcome(execution, pending)
+                outcome = await self._outcome(execution, pending, remembered)
                 if outcome is not None:
                     write.add(pending, outcome, self._clock())
                 done += 1
@@ -335,8 +338,11 @@ class Committer:
             begin.future.set_result("RUNNING")
         return None
 
-    async def _outcome(self, execution: Execution, pending: Pending) -> Outcome | None:
-        """Return what follows from an input, or None where it is answered without a change."""
+    async def _outcome(self, execution: Execution, pending: Pending, remembered: bool) -> Outcome | None:
+        """Return what follows from an input, or None where it is answered without a change.
+
+        An input that has no place in a remembered execution may have one in the execution as it is: another server has moved it on.
+        """
         if isinstance(pending, Report):
             answer = await self._standing(execution, pending)
             if answer is not None:
@@ -355,7 +361,9 @@ class Committer:
         except Exceeded as error:
             broken = broken_input(execution, pending, self._clock(), {"message": error.message, "type": error.code})
             return advance(execution.plan, execution.state, broken, known)
-        except IllegalInput:
+        except IllegalInput as error:
+            if remembered:
+                raise MovedOn(error.message) from error
             _answer(pending, STALE if isinstance(pending, Report) else execution.state.status)
             return None
 

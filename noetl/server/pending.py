@@ -111,6 +111,7 @@ class Write:
     looped: dict[int, tuple[Any, ...]] = field(default_factory=dict)
     chunked: list[tuple[Any, ...]] = field(default_factory=list)
     handed: list[tuple[Handout, int]] = field(default_factory=list)
+    unborn: dict[int, int] = field(default_factory=dict)
     wake: float | None = None
     withdraw: bool = False
     revoke: bool = False
@@ -132,6 +133,8 @@ class Write:
         execution.accept(outcome, results)
         self._issue(pending, outcome)
         self._record(outcome)
+        if self.begin is not None and outcome.withdraw:
+            self._withdraw_unborn()
         self.wake = outcome.wake
         self.withdraw |= outcome.withdraw
         self.revoke |= outcome.revoke
@@ -168,6 +171,12 @@ class Write:
             self.issued[command.id] = [
                 self.execution.id, command.id, command.run, command.step, command.item, tool.kind, pool, _input_text(command), worker
             ]  # fmt: skip
+
+    def _withdraw_unborn(self) -> None:
+        """An execution that fails as it begins: the commands that it issued are withdrawn before they are ever stored."""
+        for row in self.issued.values():
+            self.unborn[row[2]] = self.unborn.get(row[2], 0) + 1
+        self.issued.clear()
 
     def _record(self, outcome: Outcome) -> None:
         eid = self.execution.id

@@ -40,7 +40,8 @@ SELECT name, value FROM variable WHERE execution_id = $1
 -- The latest finished run of each of these steps: a command's result, or a loop (result NULL, is_loop) that is read by its run.
 SELECT DISTINCT ON (step) step, run_id, command_id, result, is_loop FROM (
     SELECT step, run_id, command_id, result, false AS is_loop FROM command
-    WHERE execution_id = $1 AND step = ANY($2::text[]) AND item IS NULL AND status = 'done'
+    WHERE execution_id = $1 AND step = ANY($2::text[]) AND item IS NULL
+      AND (status = 'done' OR (status = 'failed' AND result IS NOT NULL))
     UNION ALL
     SELECT step, run_id, NULL, result, true FROM loop WHERE execution_id = $1 AND step = ANY($2::text[]) AND closed AND cancelled = 0
 ) found ORDER BY step, run_id DESC
@@ -64,10 +65,10 @@ SELECT run_id, step, item, fence, status, attempt, input FROM command WHERE exec
 -- Lease the longest waiting commands of a pool to a worker.
 UPDATE command c
 SET status = 'running', worker_id = $2, fence = c.fence + 1, unlisted = 0, claimed_at = now(), lease_until = now() + $3::interval
-FROM (SELECT w.execution_id, w.command_id FROM command w JOIN execution e ON e.execution_id = w.execution_id AND e.status = 'RUNNING'
+FROM (SELECT w.execution_id, w.command_id, e.revision FROM command w JOIN execution e ON e.execution_id = w.execution_id AND e.status = 'RUNNING'
       WHERE w.status = 'waiting' AND w.pool = $1 ORDER BY w.created_at LIMIT $4 FOR UPDATE OF w SKIP LOCKED) free
 WHERE c.execution_id = free.execution_id AND c.command_id = free.command_id
-RETURNING c.execution_id, c.command_id, c.run_id, c.step, c.item, c.fence, c.attempt, c.input
+RETURNING c.execution_id, c.command_id, c.run_id, c.step, c.item, c.fence, c.attempt, c.input, free.revision
 
 -- name: heartbeat_extend
 -- Extend the leases that this worker lists and still holds; the answer names them.
@@ -84,16 +85,24 @@ WHERE c.worker_id = $1 AND c.status = 'running'
   AND NOT EXISTS (SELECT 1 FROM unnest($2::bigint[], $3::integer[], $4::integer[]) AS held(execution_id, command_id, fence)
                   WHERE c.execution_id = held.execution_id AND c.command_id = held.command_id AND c.fence = held.fence)
 
+-- name: heartbeat_not_lost
+-- A worker whose heartbeats were not answered for a while lives: what was taken from it meanwhile was not lost under it.
+UPDATE command c SET lost = greatest(c.lost - 1, 0)
+FROM unnest($1::bigint[], $2::integer[], $3::integer[]) AS held(execution_id, command_id, fence)
+WHERE c.execution_id = held.execution_id AND c.command_id = held.command_id AND c.status IN ('waiting', 'running')
+  AND c.fence BETWEEN held.fence + 1 AND held.fence + 2
+
 -- name: heartbeat_worker
 UPDATE worker SET last_seen = now(), running = $2, status = $3 WHERE worker_id = $1 RETURNING worker_id
 
 -- name: leased_to
 -- What a worker holds: asked when it repeats a report, whose answer with its next commands was lost.
-SELECT execution_id, command_id, run_id, step, item, fence, attempt, input FROM command
-WHERE worker_id = $1 AND status = 'running'
+SELECT c.execution_id, c.command_id, c.run_id, c.step, c.item, c.fence, c.attempt, c.input, e.revision
+FROM command c JOIN execution e ON e.execution_id = c.execution_id
+WHERE c.worker_id = $1 AND c.status = 'running'
   AND NOT EXISTS (SELECT 1 FROM unnest($2::bigint[], $3::integer[], $4::integer[]) AS held(execution_id, command_id, fence)
-                  WHERE command.execution_id = held.execution_id AND command.command_id = held.command_id AND command.fence = held.fence)
-ORDER BY execution_id, command_id LIMIT $5
+                  WHERE c.execution_id = held.execution_id AND c.command_id = held.command_id AND c.fence = held.fence)
+ORDER BY c.execution_id, c.command_id LIMIT $5
 
 -- name: hand_back
 -- A draining worker gives up leases that it has not started: no attempt and no loss is counted.
@@ -103,22 +112,32 @@ WHERE c.execution_id = held.execution_id AND c.command_id = held.command_id AND 
   AND c.worker_id = $1 AND c.status = 'running'
 RETURNING c.execution_id, c.command_id, c.pool
 
+-- name: requeue_worker
+-- A worker's process is known to be gone: what it held waits again, unless that was once too often (the sweep ends those).
+UPDATE command c
+SET status = 'waiting', worker_id = NULL, lease_until = NULL, claimed_at = NULL, fence = c.fence + 1, lost = c.lost + 1, unlisted = 0
+WHERE c.worker_id = $1 AND c.status = 'running' AND c.lost < $2
+RETURNING c.execution_id, c.command_id, c.pool
+
 -- name: sweep_lock
 SELECT pg_try_advisory_xact_lock(hashtextextended('noetl.sweep', 0))
 
 -- name: sweep_leases
--- Leases that ran out, or that their worker twice did not list, wait again.
+-- Leases that ran out, or that their worker twice did not list, wait again. A worker that lives and does not list a command has never heard
+-- of it: only what ran out is counted as lost.
 UPDATE command c
-SET status = 'waiting', worker_id = NULL, lease_until = NULL, claimed_at = NULL, fence = c.fence + 1, lost = c.lost + 1, unlisted = 0
-FROM (SELECT r.execution_id, r.command_id FROM command r WHERE r.status = 'running' AND (r.lease_until < now() OR r.unlisted >= 2)
+SET status = 'waiting', worker_id = NULL, lease_until = NULL, claimed_at = NULL, fence = c.fence + 1, unlisted = 0,
+    lost = c.lost + CASE WHEN c.unlisted >= 2 THEN 0 ELSE 1 END
+FROM (SELECT r.execution_id, r.command_id FROM command r
+      WHERE r.status = 'running' AND (r.unlisted >= 2 OR (r.lease_until < now() AND r.lost < $1))
       ORDER BY r.execution_id, r.command_id LIMIT 1000 FOR UPDATE SKIP LOCKED) gone
-WHERE c.execution_id = gone.execution_id AND c.command_id = gone.command_id AND c.lost < $1
+WHERE c.execution_id = gone.execution_id AND c.command_id = gone.command_id
 RETURNING c.execution_id, c.command_id, c.pool
 
 -- name: sweep_quarantined
 -- Commands whose worker was lost once too often: the caller ends them.
 SELECT c.execution_id, c.command_id, c.run_id, c.item, c.fence, c.attempt, c.input, c.lost FROM command c
-WHERE c.status = 'running' AND (c.lease_until < now() OR c.unlisted >= 2) AND c.lost >= $1 LIMIT 100
+WHERE c.status = 'running' AND c.lease_until < now() AND c.unlisted < 2 AND c.lost >= $1 LIMIT 100
 
 -- name: sweep_unclaimed
 -- Commands that nobody claimed for a while: their ring may be lost.

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import os
 import re
+import secrets
 import signal
 import sys
 import time
@@ -56,11 +57,14 @@ def main(argv: list[str] | None = None) -> int:
 
 
 async def _work(settings: Settings, name: str, pool: str, slots: int, nats_url: Secret | None) -> int:
+    worker_id = f"{name}:{secrets.token_hex(4)}"
     lock = home.Lock(settings.home / f"worker-{name}.lock")
-    lock.acquire({"pid": os.getpid(), "name": name, "pool": pool, "started_at": time.time()})
+    note = {"pid": os.getpid(), "name": name, "pool": pool, "worker_id": worker_id, "started_at": time.time()}
+    replaces = lock.acquire(note).get("worker_id", "")
     token = home.token(settings)
     assert settings.server_url is not None
-    worker = Worker(settings, Api(settings.server_url, token), token, name=name, pool=pool, slots=slots, nats_url=nats_url)
+    api = Api(settings.server_url, token)
+    worker = Worker(settings, api, token, worker_id=worker_id, replaces=replaces, pool=pool, slots=slots, nats_url=nats_url)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, worker.stop)

@@ -27,6 +27,7 @@ class Heartbeat:
         self._seconds = seconds
         self._describe = describe
         self._heard = heard
+        self._unanswered = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
@@ -43,12 +44,13 @@ class Heartbeat:
         while not self._stop.wait(self._seconds):
             try:
                 connection = connection or self._connect()
-                connection.request(
-                    "POST", f"{self._url.path.rstrip('/')}/api/worker/heartbeat", json.dumps(self._describe()), self._headers
-                )
+                document = {**self._describe(), "unanswered": self._unanswered}
+                self._unanswered += 1
+                connection.request("POST", f"{self._url.path.rstrip('/')}/api/worker/heartbeat", json.dumps(document), self._headers)
                 response = connection.getresponse()
                 body = response.read()
                 if response.status == 200:
+                    self._unanswered = 0
                     self._heard(json.loads(body))
                 else:
                     logger.warning("the heartbeat was answered %d", response.status)

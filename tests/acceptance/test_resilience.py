@@ -99,7 +99,7 @@ def whole(own: Live, own_home: Path) -> Iterator[Live]:
 @pytest.fixture(scope="module")
 def idle(make_live: MakeLive) -> Iterator[Live]:
     """A server without any worker: a test plays one."""
-    with make_live() as one:
+    with make_live(SHORT_LEASE) as one:
         one.server()
         yield one
 
@@ -260,6 +260,38 @@ def test_a_server_that_is_away_for_longer_than_a_lease_takes_nothing_away(whole:
     assert whole.finish(execution)["result"] == "once"
     assert mark.read_text() == "x"
     assert [step["lost"] for step in whole.steps(execution)] == [0]
+
+
+def test_what_a_worker_has_never_heard_of_is_not_lost_under_it(idle: Live) -> None:
+    """Invariant 4: an answer to a claim that got lost costs time, not one of the command's lives."""
+    pretender = Pretender(idle)
+    execution = idle.execute(CHAIN)
+    for _ in range(4):
+        command = pretender.claim(execution)
+        idle.until(
+            lambda: (
+                pretender.beat() is not None
+                and idle.sql("SELECT status FROM noetl.command WHERE execution_id = $1", int(execution))[0]["status"] == "waiting"
+            ),
+            "it waits again",
+        )
+    (row,) = idle.sql("SELECT lost, fence FROM noetl.command WHERE execution_id = $1", int(execution))
+    assert row == {"lost": 0, "fence": command["fence"] + 1}
+    idle.api.post(f"/api/executions/{execution}/cancel")
+
+
+def test_a_worker_whose_server_was_away_has_not_lost_its_commands(idle: Live) -> None:
+    """Invariant 4: taken away for good, but not counted against the command."""
+    pretender = Pretender(idle)
+    execution = idle.execute(CHAIN)
+    command = pretender.claim(execution)
+    idle.sql("UPDATE noetl.command SET lease_until = now() - interval '1 s' WHERE execution_id = $1", int(execution))
+    query = "SELECT status, lost FROM noetl.command WHERE execution_id = $1"
+    idle.until(lambda: idle.sql(query, int(execution)) == [{"status": "waiting", "lost": 1}], "its lease has run out", 25)
+    key = [command["execution_id"], command["command_id"], command["fence"]]
+    assert pretender.beat(held=[key], unanswered=2)["lost"] == [key]
+    assert idle.sql(query, int(execution)) == [{"status": "waiting", "lost": 0}]
+    idle.api.post(f"/api/executions/{execution}/cancel")
 
 
 @pytest.mark.parametrize("victim", ["worker", "server", "postgres", "nats"])
@@ -440,18 +472,25 @@ def test_a_killed_worker_leaves_no_process(crew: Live, tmp_path: Path) -> None:
 class Pretender:
     """A worker that a test plays over the API."""
 
-    def __init__(self, live: Live) -> None:
+    def __init__(self, live: Live, at: Running | None = None) -> None:
         self.live = live
+        self.at = at or live.a_server
+        self.api = Client(self.at.url, live.token)
         self.name = f"pretender:{time.monotonic_ns()}"
         who = {"worker_id": self.name, "name": "pretender", "pool": "default", "host": "here", "pid": 1, "version": "0", "slots": 4}
-        live.api.post("/api/worker/hello", who)
+        self.api.post("/api/worker/hello", who)
 
     def claim(self, execution_id: str) -> dict[str, Json]:
         """Claim the command of an execution."""
         question = {"worker_id": self.name, "pool": "default", "most": 1, "wait": 5}
-        (command,) = self.live.api.post("/api/worker/claim", question)["commands"]
+        (command,) = self.api.post("/api/worker/claim", question)["commands"]
         assert command["execution_id"] == execution_id
         found: dict[str, Json] = command
+        return found
+
+    def beat(self, **more: Json) -> dict[str, Json]:
+        """Send a heartbeat."""
+        found: dict[str, Json] = self.api.post("/api/worker/heartbeat", {"worker_id": self.name, "held": [], **more})
         return found
 
     def report(self, command: dict[str, Json], result: bytes | None, *, free: int = 4, **more: Json) -> tuple[int, dict[str, Json]]:
@@ -465,7 +504,7 @@ class Pretender:
         }
         held = [[entry["execution_id"], entry["command_id"], entry["fence"]]]
         header = {"worker_id": self.name, "pool": "default", "free": free, "held": held, "reports": [entry]}
-        host, _, port = self.live.a_server.url.removeprefix("http://").partition(":")
+        host, _, port = self.at.url.removeprefix("http://").partition(":")
         connection = http.client.HTTPConnection(host, int(port), timeout=30)
         try:
             body = json.dumps(header).encode() + b"\n" + (result or b"")
@@ -477,6 +516,30 @@ class Pretender:
 
 
 CHAIN = python("chain", ("start", "result = 1"), ("middle", "result = 2"), ("end", "result = 3"))
+
+
+def test_servers_do_not_trust_their_memory_of_what_another_has_moved_on(idle: Live) -> None:
+    """E8: claims and reports of one execution at two servers in turn, each of which remembers an older state of it."""
+    second = idle.server()
+    here, there = Pretender(idle), Pretender(idle, second)
+    steps = [
+        ("start", "result = 1"),
+        ("a", "def main(start): return start"),
+        ("b", "def main(a): return a"),
+        ("end", "def main(b): return b"),
+    ]
+    execution = idle.execute(python("turns", *steps))
+    for number, ((step, _), before) in enumerate(zip(steps, [None, "start", "a", "b"], strict=True)):
+        claimer, reporter = (here, there) if number % 2 else (there, here)
+        command = claimer.claim(execution)
+        assert command["step"] == step
+        assert before is None or command["scope"][before] == number
+        assert claimer.api.get(f"/api/worker/context/{execution}/{before}") == number if before else True
+        reporter.name, kept = claimer.name, reporter.name
+        assert reporter.report(command, str(number + 1).encode(), free=0)[1]["answers"] == ["recorded"]
+        reporter.name = kept
+    assert idle.finish(execution)["result"] == 4
+    second.terminate()
 
 
 def test_the_same_report_again_gets_the_same_next_commands(idle: Live) -> None:

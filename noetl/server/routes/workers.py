@@ -21,6 +21,7 @@ from noetl.server.execution import issued_from_row
 from noetl.server.listeners import wait
 from noetl.server.pending import Handout, Report
 from noetl.server.runtime import Runtime
+from noetl.server.sweeper import MAX_LOST
 
 Json = Any
 router = APIRouter(prefix="/api", tags=["workers"])
@@ -31,7 +32,10 @@ MOST = 1000
 
 @router.post("/worker/hello")
 async def hello(request: Request) -> Response:
-    """Register a worker's process: `{worker_id, name, pool, host, pid, version, slots}`. The answer tells where the rings are."""
+    """Register a worker's process: `{worker_id, name, pool, host, pid, version, slots, replaces?}`. The answer tells where the rings are.
+
+    `replaces` is the id of a process that is known to be gone: its leases end now.
+    """
     runtime = runtime_of(request)
     document = await body_of(request)
     pool = text_of(document, "pool")
@@ -39,6 +43,10 @@ async def hello(request: Request) -> Response:
         raise UsageError(f"pool {pool!r} is no name", "use up to 64 letters, digits, - and _")
     who = (text_of(document, "worker_id"), text_of(document, "name"), pool, text_of(document, "host"), int(number_of(document, "pid", 0)))
     await runtime.database.run("worker_hello", *who, str(document.get("version") or ""), int(number_of(document, "slots", 1)))
+    if replaced := str(document.get("replaces") or ""):
+        rows = await runtime.database.rows("requeue_worker", replaced, MAX_LOST - 1)
+        await runtime.database.run("worker_bye", replaced)
+        runtime.ring((row["pool"], row["execution_id"], row["command_id"]) for row in rows)
     return answer(
         {
             "nats_url": runtime.nats_url.reveal() if runtime.nats_url else None,
@@ -87,9 +95,10 @@ async def report(request: Request) -> Response:
 
 @router.post("/worker/heartbeat")
 async def heartbeat(request: Request) -> Response:
-    """Extend the leases that a worker lists: `{worker_id, held: [[execution, command, fence], …], draining?, free?, pool?}`.
+    """Extend the leases that a worker lists: `{worker_id, held: [[execution, command, fence], …], draining?, free?, pool?, unanswered?}`.
 
-    `lost` names those that are no longer its own; `waiting` tells that commands of its pool wait; `unknown` asks it to say hello again.
+    `unanswered` is how many heartbeats before this one had no answer. In the answer `lost` names the leases that are no
+    longer its own; `waiting` tells that commands of its pool wait; `unknown` asks it to say hello again.
     """
     runtime = runtime_of(request)
     document = await body_of(request)
@@ -101,7 +110,10 @@ async def heartbeat(request: Request) -> Response:
     extended = await runtime.database.rows("heartbeat_extend", worker_id, ids, numbers, fences, runtime.lease) if held else []
     await runtime.database.run("heartbeat_unlisted", worker_id, ids, numbers, fences)
     alive = {(row["execution_id"], row["command_id"], row["fence"]) for row in extended}
-    lost = [[str(eid), command, fence] for eid, command, fence in held if (eid, command, fence) not in alive]
+    gone = [key for key in held if key not in alive]
+    if gone and document.get("unanswered"):
+        await runtime.database.run("heartbeat_not_lost", *[list(column) for column in zip(*gone, strict=True)])
+    lost = [[str(eid), command, fence] for eid, command, fence in gone]
     waiting = False
     if document.get("free") and document.get("pool"):
         row = await runtime.database.row("pool_waits", document["pool"])
@@ -132,7 +144,7 @@ async def bye(request: Request) -> Response:
 async def context(request: Request, execution_id: str, name: str) -> Response:
     """Return the value of one name of an execution that did not travel with a command."""
     runtime = runtime_of(request)
-    execution = await runtime.committer.execution(id_of(execution_id))
+    execution = await runtime.loader.execution(id_of(execution_id))
     value = await runtime.contents.name(execution, name)
     if value is None:
         raise NotFound(f"execution {execution_id} has no {name}", f"see: noetl execution status {execution_id}")
@@ -178,7 +190,7 @@ async def _claim_now(runtime: Runtime, worker_id: str, pool: str, most: int) -> 
 async def _contents(runtime: Runtime, rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Json]]:
     found = []
     for row in rows:
-        execution = await runtime.committer.execution(row["execution_id"])
+        execution = await runtime.committer.execution(row["execution_id"], row["revision"])
         if row["command_id"] not in execution.commands:
             execution.commands[row["command_id"]] = issued_from_row(row, loads(row["input"]))
         found.append(await runtime.contents.command(execution, row["command_id"], row["fence"], row["attempt"]))

@@ -1,0 +1,109 @@
+"""How a worker tells what became of commands: all that is finished in one request, again until it is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from noetl.errors import NoetlError, Unavailable
+from noetl.worker.api import Api
+from noetl.worker.job import Failed
+from noetl.worker.slots import Finished, Slots
+
+logger = logging.getLogger("noetl.worker")
+Json = Any
+AGAIN = ("refused: unavailable", "refused: moved_on", "refused: not_leased")
+PAUSE = 0.3
+
+
+class Reports:
+    """Reports what is finished. The answer's commands, leased to this worker, go to `take`."""
+
+    def __init__(
+        self, api: Api, slots: Slots, *, worker_id: str, pool: str, take: Callable[[Sequence[dict[str, Json]]], Awaitable[None]]
+    ) -> None:
+        self._api = api
+        self._slots = slots
+        self._worker_id = worker_id
+        self._pool = pool
+        self._take = take
+        self._due = asyncio.Event()
+
+    def due(self) -> None:
+        """Something is finished."""
+        self._due.set()
+
+    async def run(self) -> None:
+        """Report until cancelled."""
+        while True:
+            await self._due.wait()
+            self._due.clear()
+            while batch := list(self._slots.reporting.values()):
+                if not await self._send(batch):
+                    await asyncio.sleep(PAUSE)
+
+    async def _send(self, batch: list[Finished]) -> bool:
+        """Report a batch; return whether the server took it."""
+        slots = self._slots
+        free = slots.free
+        slots.promised += free
+        try:
+            answer = await self._api.report(self._header(batch, free), [finished.outcome.result_json or b"" for finished in batch])
+        except NoetlError as error:
+            slots.promised -= free
+            return await self._refused(batch, error)
+        slots.promised -= free
+        taken = True
+        for finished, word in zip(batch, answer["answers"], strict=True):
+            if word in AGAIN:
+                taken = False
+                continue
+            if word not in ("recorded", "duplicate"):
+                logger.warning("execution %s command %d: the report is %s", finished.key[0], finished.key[1], word)
+            slots.reporting.pop(finished.key, None)
+        await self._take(answer["commands"])
+        slots.freed.set()
+        return taken
+
+    async def _refused(self, batch: list[Finished], error: NoetlError) -> bool:
+        """A server that is away is asked again; what it refuses for good becomes the step's error; an error that it refuses is dropped."""
+        if isinstance(error, Unavailable):
+            logger.warning("a report was not taken: %s", error.message)
+            return False
+        if len(batch) > 1:
+            return all([await self._send([finished]) for finished in batch])
+        (finished,) = batch
+        logger.warning("execution %s command %d: the report was refused: %s", finished.key[0], finished.key[1], error.message)
+        if isinstance(finished.outcome, Failed) and finished.outcome.result_json is None:
+            self._slots.reporting.pop(finished.key, None)
+            return True
+        failed = Failed({"message": f"the result was refused: {error.message}", "type": error.code})
+        self._slots.reporting[finished.key] = Finished(finished.key, failed, finished.started_at, finished.attempt)
+        return True
+
+    def _header(self, batch: list[Finished], free: int) -> dict[str, Json]:
+        return {
+            "worker_id": self._worker_id,
+            "pool": self._pool,
+            "free": free,
+            "held": self._slots.held,
+            "reports": [_entry(finished) for finished in batch],
+        }
+
+
+def _entry(finished: Finished) -> dict[str, Json]:
+    execution_id, command_id, fence = finished.key
+    entry: dict[str, Json] = {
+        "execution_id": execution_id,
+        "command_id": command_id,
+        "fence": fence,
+        "attempt": finished.attempt,
+        "started_at": finished.started_at,
+        "size": len(finished.outcome.result_json or b""),
+        "status": "done",
+    }
+    if isinstance(finished.outcome, Failed):
+        entry |= {"status": "failed", "error": finished.outcome.error}
+    return entry

@@ -1,0 +1,113 @@
+"""What a worker holds: commands taken and not begun, running, and finished but not yet reported; and how many more it would take."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+from noetl.worker.job import Job, Key, Outcome
+
+Json = Any
+SHORT = 0.02
+"""Seconds. Steps that take less on average are taken ahead of free slots, so that their batches are larger."""
+AHEAD = 3
+"""How many times its slots a worker takes ahead of short steps."""
+AT_ONCE = 2 * (os.cpu_count() or 1)
+"""How many short steps run at once: more of them would only take turns on the same processors."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A command that is leased to this worker and has not begun."""
+
+    job: Job
+    attempt: int
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A command that is over, to be reported."""
+
+    key: Key
+    outcome: Outcome
+    started_at: float
+    attempt: int
+
+
+class Slots:
+    """The commands that a worker holds. Everything here runs in the event loop but `held`, which the heartbeat's thread reads."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.taken: deque[Taken] = deque()
+        self.running: dict[Key, float] = {}
+        self.reporting: dict[Key, Finished] = {}
+        self.promised = 0
+        self.draining = False
+        self.average = SHORT
+        self.freed = asyncio.Event()
+
+    @property
+    def free(self) -> int:
+        """How many more commands this worker would take now."""
+        if self.draining:
+            return 0
+        ahead = self.size * AHEAD if self.average < SHORT else 0
+        return max(0, self.size + ahead - len(self.running) - len(self.taken) - self.promised)
+
+    @property
+    def held(self) -> list[list[Json]]:
+        """Every lease that this worker answers for: [execution, command, fence]."""
+        return [list(key) for key in (*list(self.running), *[taken.job.key for taken in list(self.taken)], *list(self.reporting))]
+
+    def take(self, job: Job, attempt: int) -> None:
+        """Hold a command, unless it is held already."""
+        key = job.key
+        if key not in self.running and key not in self.reporting and all(taken.job.key != key for taken in self.taken):
+            self.taken.append(Taken(job, attempt, time.monotonic()))
+
+    def next(self) -> Taken | None:
+        """Return a command that may begin now: short ones only a few at once, as long as they are short."""
+        if not self.taken or len(self.running) >= self.size:
+            return None
+        if self.average < SHORT and len(self.running) >= AT_ONCE and time.time() - next(iter(self.running.values())) < SHORT:
+            return None
+        taken = self.taken.popleft()
+        self.running[taken.job.key] = time.time()
+        return taken
+
+    def over(self, taken: Taken, outcome: Outcome, seconds: float) -> None:
+        """A command is over; it is reported unless its lease was lost meanwhile."""
+        self.average += 0.2 * (seconds - self.average)
+        started_at = self.running.pop(taken.job.key, None)
+        if started_at is not None:
+            self.reporting[taken.job.key] = Finished(taken.job.key, outcome, started_at, taken.attempt)
+        self.freed.set()
+
+    def refuse(self, key: Key, attempt: int, outcome: Outcome) -> None:
+        """A command cannot even begin: that is its outcome."""
+        self.reporting[key] = Finished(key, outcome, time.time(), attempt)
+
+    def lose(self, key: Key) -> bool:
+        """A lease is no longer ours; return whether it runs and has to be stopped."""
+        self.taken = deque(taken for taken in self.taken if taken.job.key != key)
+        return key in self.running
+
+    def of(self, execution_id: str) -> list[Key]:
+        """Return the leases of one execution's commands that run or have not begun."""
+        keys = (*self.running, *(taken.job.key for taken in self.taken))
+        return [key for key in keys if key[0] == execution_id]
+
+    def waited(self, seconds: float) -> list[Key]:
+        """Give up commands that were taken so long ago and have not had their turn; long ones are in their way."""
+        now = time.monotonic()
+        late = [taken.job.key for taken in self.taken if now - taken.since > seconds]
+        if late:
+            self.average = max(self.average, SHORT)
+            self.taken = deque(taken for taken in self.taken if taken.job.key not in set(late))
+        return late
