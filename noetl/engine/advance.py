@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, assert_never
 
-from noetl.engine import loops
+from noetl.engine import loops, pages
 from noetl.engine.inputs import Broken, Cancel, Done, Failed, Input, Start, Wake, Withdrawn
+from noetl.engine.memo import SinkPoint
 from noetl.engine.outcome import Finish, Outcome
 from noetl.engine.plan import Plan
-from noetl.engine.routing import Visit, follow, occur
+from noetl.engine.routing import carry_on, follow, occur
 from noetl.engine.scope import Known, lookup
 from noetl.engine.state import TERMINAL, Run, State, Status
 from noetl.engine.turn import ENTER_LIMIT, Entry, IllegalInput, Turn
 from noetl.engine.value import Value
+from noetl.engine.visit import Visit
 from noetl.errors import NoetlError
 
 Json = Any
@@ -69,61 +71,120 @@ def _start(turn: Turn, given: Start) -> None:
 
 
 def _done(turn: Turn, given: Done) -> None:
-    run = _run_of(turn, given.run, given.item)
+    run = _run_of(turn, given.run, given.item, given.sink)
+    if given.sink is not None:
+        turn.event("sink.executed", run, item=given.item, command=given.command, status="COMPLETED")
+        turn.finished.append(Finish(given.command, "done"))
+        _resume(turn, run, given, given.sink)
+        return
     visit = _visit(turn, run, given)
     visit.response = given.result
     turn.event("call.done", run, item=given.item, command=given.command, status="COMPLETED")
-    occur(turn, visit, "call.done")
-    turn.event("step.exit", run, item=given.item, command=given.command, status="COMPLETED")
-    occur(turn, visit, "step.exit")
-    turn.finished.append(Finish(given.command, "done", result=visit.override))
-    if given.item is not None:
-        loops.finish_item(turn, run, failed=False)
-        return
-    turn.finish(run, visit.result, ("command", given.command))
-    if not visit.routed and turn.failure is None:
-        follow(turn, visit)
+    if occur(turn, visit, "call.done"):
+        _exit(turn, visit)
 
 
 def _failed(turn: Turn, given: Failed) -> None:
-    run = _run_of(turn, given.run, given.item)
+    run = _run_of(turn, given.run, given.item, given.sink)
     visit = _visit(turn, run, given)
     visit.error = given.error
-    turn.event("call.error", run, item=given.item, command=given.command, status="FAILED", error=given.error)
-    occur(turn, visit, "call.error")
-    turn.event("step.exit", run, item=given.item, command=given.command, status="FAILED", error=given.error)
-    occur(turn, visit, "step.exit")
-    if not visit.handled:
-        turn.fail(given.error, run.step)
-    _end_failed(turn, run, given.command, given.item, given.error, visit.override)
+    if given.sink is not None:
+        turn.event("sink.failed", run, item=given.item, command=given.command, status="FAILED", error=given.error)
+        turn.finished.append(Finish(given.command, "failed", error=given.error))
+        _continue(visit, given.sink)
+        if given.sink.command == 0:
+            turn.fail(given.error, run.step)
+            _drop(turn, run)
+            return
+    turn.event("call.error", run, item=given.item, command=visit.command, status="FAILED", error=given.error)
+    if occur(turn, visit, "call.error"):
+        _exit(turn, visit)
 
 
-def _end_failed(turn: Turn, run: Run, command: int, item: int | None, error: Mapping[str, Json], instead: Value | None = None) -> None:
-    """End a failed invocation. `instead` is the result that a rule gave to a run in place of the one that it did not get."""
-    if item is not None:
-        turn.finished.append(Finish(command, "failed", error=error))
-        loops.finish_item(turn, run, failed=True)
+def _resume(turn: Turn, run: Run, given: Done, point: SinkPoint) -> None:
+    """Go on where a sink has interrupted: with the rest of its rule, then with what comes after its event."""
+    if point.event == "loop.done":
+        run = Run(run.id, run.step, run.routed, run.fired, run.loop)
+        visit = loops.closing(turn, run)
+        visit.response = given.response
+        visit.fired.update(given.fired)
     else:
-        turn.finished.append(Finish(command, "failed", result=instead, error=error))
-        turn.finish(run, instead, ("command", command) if instead is not None else None)
+        visit = _visit(turn, run, given)
+        visit.response, visit.error = given.response, given.problem
+        _continue(visit, point)
+    if not carry_on(turn, visit, point.rule, point.event, point.number + 1):
+        return
+    if point.event == "loop.done":
+        loops.closed(turn, visit)
+    elif point.event == "step.exit":
+        _finish(turn, visit)
+    else:
+        _exit(turn, visit)
 
 
-def _run_of(turn: Turn, run_id: int, item: int | None) -> Run:
+def _continue(visit: Visit, point: SinkPoint) -> None:
+    """Make a visit that of the call which a sink belongs to."""
+    visit.command = point.command or None
+    visit.paging, visit.attempt, visit.collected, visit.ended = point.paging, point.attempt, point.collected, True
+    visit.routed, visit.handled = point.routed, point.handled
+
+
+def _exit(turn: Turn, visit: Visit) -> None:
+    """The invocation is final: `step.exit`, then its end."""
+    status = "COMPLETED" if visit.error is None else "FAILED"
+    turn.event("step.exit", visit.run, item=visit.item, command=visit.command, status=status, error=visit.error)
+    if occur(turn, visit, "step.exit"):
+        _finish(turn, visit)
+
+
+def _finish(turn: Turn, visit: Visit) -> None:
+    """End an invocation: its command's row, its run or its item, and on."""
+    run, error = visit.run, visit.error
+    if error is not None and not visit.handled:
+        turn.fail(error, run.step)
+    if visit.command is not None:
+        if not visit.ended:
+            turn.finished.append(Finish(visit.command, "done" if error is None else "failed", visit.override, error))
+        elif visit.override is not None:
+            turn.amended[visit.command] = visit.override
+    if visit.item is not None:
+        loops.finish_item(turn, run, failed=error is not None)
+        return
+    place = ("command", visit.command) if visit.command is not None and (error is None or visit.override is not None) else None
+    turn.finish(run, visit.result, place)
+    if error is None and not visit.routed and turn.failure is None:
+        follow(turn, visit)
+
+
+def _run_of(turn: Turn, run_id: int, item: int | None, sink: SinkPoint | None = None) -> Run:
     """Return the run that an input is about; raise IllegalInput unless the input fits what the run waits for."""
     run = turn.run(run_id)
     loop = run.loop
-    fits = item is None if loop is None else item is not None and 0 <= item < loop.cursor and loop.live > 0
+    if run.suspended or (sink is not None and sink.event == "loop.done"):
+        fits = run.suspended and sink is not None and sink.event == "loop.done"
+    else:
+        fits = item is None if loop is None else item is not None and 0 <= item < loop.cursor and loop.live > 0
     if not fits:
         raise IllegalInput(f"run {run.id} of step {run.step} does not wait for {'its end' if item is None else f'item {item}'}")
     return run
 
 
 def _visit(turn: Turn, run: Run, given: Done | Failed) -> Visit:
-    visit = Visit(run, given.item, routed=run.routed)
+    visit = Visit(run, given.item, given.command, routed=run.routed, args=given.args, came_with=given.loop_results)
+    visit.attempt, visit.paging, visit.collected = given.attempt, given.paging, given.paging.collected
     if run.fired or given.fired:
         visit.fired.update(run.fired, given.fired)
-        visit.routed = visit.routed or not visit.fired.isdisjoint(turn.step(run).routing_rules)
+        if given.sink is None:
+            visit.routed = visit.routed or not visit.fired.isdisjoint(turn.step(run).routing_rules)
     return visit
+
+
+def _drop(turn: Turn, run: Run) -> None:
+    """Take a run off that has nothing more to wait for."""
+    if run.loop is not None:
+        loops.drop(turn, run)
+    else:
+        del turn.runs[run.id]
 
 
 def _withdrawn(turn: Turn, given: Withdrawn) -> None:
@@ -133,10 +194,10 @@ def _withdrawn(turn: Turn, given: Withdrawn) -> None:
         run = turn.runs.get(run_id)
         if run is None:
             continue
-        if number > (run.loop.live if run.loop else 1):
+        if number > (run.loop.live if run.loop and not run.suspended else 1):
             raise IllegalInput(f"run {run_id} of step {run.step} has not had {number} commands to withdraw")
-        if run.loop is None:
-            del turn.runs[run_id]
+        if run.loop is None or run.suspended:
+            _drop(turn, run)
         else:
             turn.runs[run_id] = run.with_loop(run.loop.withdraw(number))
 
@@ -159,11 +220,17 @@ def _broken(turn: Turn, given: Broken) -> None:
     if given.run is None or given.command is None:
         turn.fail(given.error)
         return
-    run = _run_of(turn, given.run, given.item)
+    run = _run_of(turn, given.run, given.item, given.sink)
     turn.event("call.error", run, item=given.item, command=given.command, status="FAILED", error=given.error)
     turn.event("step.exit", run, item=given.item, command=given.command, status="FAILED", error=given.error)
     turn.fail(given.error, run.step)
-    _end_failed(turn, run, given.command, given.item, given.error)
+    turn.finished.append(Finish(given.command, "failed", error=given.error))
+    if given.item is not None:
+        loops.finish_item(turn, run, failed=True)
+    elif run.suspended:
+        _drop(turn, run)
+    else:
+        turn.finish(run, None, None)
 
 
 def _enter(turn: Turn, entry: Entry) -> None:
@@ -191,6 +258,7 @@ def _open(turn: Turn, entry: Entry) -> None:
         loops.open_loop(turn, run, entry)
         return
     visit = Visit(run)
+    pages.reset(turn, step)
     turn.event("step.enter", run, command=turn.next_command if step.tool else None)
     occur(turn, visit, "step.enter")
     if step.tool is None:
@@ -208,12 +276,8 @@ def _pass(turn: Turn, visit: Visit) -> None:
     """Finish a step that does nothing: its result is null."""
     visit.response = Value.of(None)
     turn.event("call.done", visit.run, status="COMPLETED")
-    occur(turn, visit, "call.done")
-    turn.event("step.exit", visit.run, status="COMPLETED")
-    occur(turn, visit, "step.exit")
-    turn.finish(visit.run, visit.result, None)
-    if not visit.routed and turn.failure is None:
-        follow(turn, visit)
+    if occur(turn, visit, "call.done"):
+        _exit(turn, visit)
 
 
 def _settle(turn: Turn) -> None:
@@ -242,7 +306,7 @@ def _settle_failure(turn: Turn) -> None:
     issued = {command.run for command in turn.commands if command.item is None}
     turn.commands = [command for command in turn.commands if command.item is not None]
     for run in list(turn.runs.values()):
-        if run.loop is not None and run.loop.live == 0:
+        if run.loop is not None and run.loop.live == 0 and not run.suspended:
             loops.drop(turn, run)
         elif run.id in issued:
             del turn.runs[run.id]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from noetl.engine.memo import FIRST, Paging, SinkPoint
 from noetl.engine.value import Value
 
 Json = Any
@@ -21,7 +22,9 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A command's tool call succeeded. `fired` is what its command carried."""
+    """A command's tool call succeeded. What its command carried comes with it; for a sink, what the step's call gave comes with it too:
+    `response`, or `problem` where it failed.
+    """
 
     at: float
     command: int
@@ -29,6 +32,13 @@ class Done:
     item: int | None
     result: Value
     fired: tuple[int, ...] = ()
+    args: Mapping[str, Json] = field(default_factory=dict)
+    loop_results: int | None = None
+    attempt: int = 1
+    paging: Paging = FIRST
+    sink: SinkPoint | None = None
+    response: Value | None = None
+    problem: Mapping[str, Json] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +52,11 @@ class Failed:
     error: Mapping[str, Json]
     result: Value | None = None
     fired: tuple[int, ...] = ()
+    args: Mapping[str, Json] = field(default_factory=dict)
+    loop_results: int | None = None
+    attempt: int = 1
+    paging: Paging = FIRST
+    sink: SinkPoint | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +91,7 @@ class Broken:
     command: int | None = None
     run: int | None = None
     item: int | None = None
+    sink: SinkPoint | None = None
 
 
 Input = Start | Done | Failed | Withdrawn | Wake | Cancel | Broken

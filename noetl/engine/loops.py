@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from noetl.engine import pages
 from noetl.engine.outcome import LoopRow
-from noetl.engine.routing import Visit, follow, occur
+from noetl.engine.routing import follow, occur
 from noetl.engine.scope import lookup
 from noetl.engine.state import LoopState, Run
 from noetl.engine.turn import Entry, Turn
 from noetl.engine.value import Value
+from noetl.engine.visit import Visit
 from noetl.errors import NoetlError
 
 Json = Any
@@ -46,6 +48,7 @@ def open_loop(turn: Turn, run: Run, entry: Entry) -> None:
         turn.fail({"message": error.message, "type": error.code}, run.step)
         turn.event("call.error", run, error={"message": error.message, "type": error.code})
         return
+    pages.reset(turn, plan.step)
     run = run.with_loop(LoopState(total=len(items), limit=1 if loop.mode == "sequential" else 0))
     turn.runs[run.id] = run
     turn.view.set_items(run.id, items)
@@ -109,7 +112,7 @@ def proceed(turn: Turn) -> None:
     for run in list(turn.runs.values()):
         if turn.failing:
             return
-        if run.loop is None or not run.loop.waits:
+        if run.loop is None or run.suspended or not run.loop.waits:
             continue
         if not run.loop.closing:
             issue(turn, run)
@@ -119,16 +122,27 @@ def proceed(turn: Turn) -> None:
 
 def pending(turn: Turn) -> bool:
     """Whether a loop waits for a Wake."""
-    return any(run.loop is not None and run.loop.waits for run in turn.runs.values())
+    return any(run.loop is not None and not run.suspended and run.loop.waits for run in turn.runs.values())
 
 
 def close(turn: Turn, run: Run) -> None:
     """End a loop whose items are all finished: `loop.done`, `vars`, and on."""
     loop = run.loop
     assert loop is not None
-    visit = Visit(run, response=turn.view.aggregate(run.id), loop_results=run.id)
+    visit = closing(turn, run)
     turn.event("loop.done", run, status="COMPLETED", detail={"total": loop.total, "success": loop.done, "failed": loop.failed})
-    occur(turn, visit, "loop.done")
+    if occur(turn, visit, "loop.done"):
+        closed(turn, visit)
+
+
+def closing(turn: Turn, run: Run) -> Visit:
+    """Return a loop's end as its rules see it."""
+    return Visit(run, response=turn.view.aggregate(run.id), loop_results=run.id)
+
+
+def closed(turn: Turn, visit: Visit) -> None:
+    """Take a loop off the active runs, and follow its structural transition unless a rule has routed it."""
+    run = visit.run
     turn.finish(run, visit.result, ("loop", run.id))
     if visit.override is not None:
         turn.view.set_aggregate(run.id, visit.override)

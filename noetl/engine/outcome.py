@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from noetl.engine.memo import FIRST, Paging, SinkPoint
 from noetl.engine.state import State
 from noetl.engine.value import Value
 
@@ -14,7 +15,10 @@ Json = Any
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """Work for a worker. `args` are those of the transition (loop items find theirs in their loop); `loop_results` names a loop's run."""
+    """Work for a worker. `args` are those of the transition (loop items find theirs in their loop); `loop_results` names a loop's run.
+
+    It may be claimed `delay` seconds from now. With `sink` it is not the step's tool that runs but a rule's sink.
+    """
 
     id: int
     run: int
@@ -23,6 +27,20 @@ class Command:
     args: Mapping[str, Json] = field(default_factory=dict)
     fired: tuple[int, ...] = ()
     loop_results: int | None = None
+    attempt: int = 1
+    delay: float = 0
+    paging: Paging = FIRST
+    sink: SinkPoint | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A value that a call of a pagination collected; `number` is the call's, `item` the loop's item."""
+
+    run: int
+    item: int | None
+    number: int
+    value: Json
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +102,7 @@ class Outcome:
     """Everything that follows from one input.
 
     `results` names for each step whose run finished where its result is: ("command", id) or ("loop", run).
+    `amended` are results that a rule replaced after their command had ended.
     `wake` is when the engine wants a Wake (0: at once). `withdraw` asks for the waiting commands to be cancelled, `revoke` for all of them.
     """
 
@@ -93,6 +112,8 @@ class Outcome:
     finished: tuple[Finish, ...] = ()
     variables: Mapping[str, Variable] = field(default_factory=dict)
     loops: tuple[LoopRow, ...] = ()
+    pages: tuple[Page, ...] = ()
+    amended: Mapping[int, Value] = field(default_factory=dict)
     results: Mapping[str, tuple[str, int]] = field(default_factory=dict)
     workload: Mapping[str, Json] | None = None
     wake: float | None = None

@@ -9,8 +9,8 @@ from functools import cached_property
 from jinja2 import nodes
 
 from noetl.playbook import program
-from noetl.playbook.expression import Templates, is_plain, syntax_error
-from noetl.playbook.model import Call, Fail, Json, Log, Next, Playbook, Result, Rule, Set, Step, Target
+from noetl.playbook.expression import Templates, is_plain, is_template, syntax_error
+from noetl.playbook.model import Call, Collect, Fail, Json, Log, Next, Page, Playbook, Result, Rule, Set, Step, Target
 from noetl.playbook.uses import names
 
 Uses = frozenset[tuple[str, str | None]]
@@ -136,6 +136,7 @@ class Plan:
         self.steps: dict[str, StepPlan] = {}
         self.steps.update({name: StepPlan(self, step) for name, step in playbook.steps.items()})
         self.step_names = frozenset(playbook.steps)
+        self.has_children = any(step.tool is not None and step.tool.kind in ("playbook", "playbooks") for step in playbook.steps.values())
 
     @cached_property
     def starting(self) -> Uses:
@@ -156,9 +157,10 @@ def _routes(rule: Rule) -> bool:
 
 def _uses(step: Step, rules: Iterable[Rule]) -> Uses:
     """Return the names that these rules of a step read, its `vars` and its `next`."""
-    results = [action for rule in rules for action in rule.then if isinstance(action, Result)]
-    sources = {(result.source.strip().split(".")[0], None) for result in results if result.source}
-    return names([*_own_templates(step, rules)]) | sources
+    dotted = [action.source for rule in rules for action in rule.then if isinstance(action, Result | Collect)]
+    sources = {(source.strip().split(".")[0], None) for source in dotted if isinstance(source, str) and source and not is_template(source)}
+    into = {(action.into, None) for rule in rules for action in rule.then if isinstance(action, Collect) and action.into}
+    return names([*_own_templates(step, rules)]) | sources | into
 
 
 def _own_templates(step: Step, rules: Iterable[Rule]) -> Iterator[Json]:
@@ -185,6 +187,10 @@ def _action_templates(action: object) -> Iterator[Json]:
             yield value
         case Fail(message) | Log(message):
             yield message
+        case Page(overrides):
+            yield dict(overrides)
+        case Collect():
+            yield action.source
 
 
 def _possible_events(when: Json) -> frozenset[str]:

@@ -2,60 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Mapping
 from typing import Any, assert_never
 
+from noetl.engine import pages, retry, sinks
 from noetl.engine.plan import StepPlan
-from noetl.engine.scope import lookup
-from noetl.engine.state import Run
 from noetl.engine.turn import Entry, Turn
 from noetl.engine.value import Value
+from noetl.engine.visit import Visit, scope_of
 from noetl.errors import NoetlError
 from noetl.playbook.arguments import parse_json_text
-from noetl.playbook.expression import Problem
-from noetl.playbook.model import Call, Fail, Log, Next, Result, Rule, Set, Target
+from noetl.playbook.model import Call, Collect, Fail, Log, Next, Page, Result, Retry, Rule, Set, Sink, Target
 
 Json = Any
 
 
-@dataclass(slots=True)
-class Visit:
-    """One invocation of a run's tool, or the whole loop at `loop.done`: what happened to it and which rules have fired.
+def occur(turn: Turn, visit: Visit, event: str) -> bool:
+    """Let the rules see an event: the first match stores its data and writes its sinks, then `vars` are kept, then it moves on.
 
-    `routed` says that a rule has decided where the run goes, `handled` that a rule has dealt with its failure.
+    Return whether the invocation goes on here; False when a sink has to be done first, or the tool is called again.
     """
-
-    run: Run
-    item: int | None = None
-    response: Value | None = None
-    error: Mapping[str, Json] | None = None
-    fired: set[int] = field(default_factory=set)
-    routed: bool = False
-    handled: bool = False
-    override: Value | None = None
-    loop_results: int | None = None
-    scope: tuple[str, int, dict[str, Json]] | None = None
-
-    @property
-    def result(self) -> Value | None:
-        """The step's result as it stands: what the tool returned, unless a rule replaced it."""
-        return self.override or self.response
-
-
-def occur(turn: Turn, visit: Visit, event: str) -> None:
-    """Let the rules see an event: the first match stores its data, then `vars` are kept, then it moves on."""
     plan = turn.step(visit.run)
-    rule = _match(turn, visit, event, plan) if plan.rules_at[event] else None
-    if rule is not None:
-        if event == "call.error" and visit.item is not None:
-            visit.handled = True
-        _store(turn, visit, rule, event)
+    found = _match(turn, visit, event, plan) if plan.rules_at[event] else None
+    if found is None:
+        return _settled(turn, visit, None, event)
+    index, rule = found
+    if event == "call.error" and visit.item is not None:
+        visit.handled = True
+    _store(turn, visit, rule, event)
+    return carry_on(turn, visit, index, event, 0)
+
+
+def carry_on(turn: Turn, visit: Visit, index: int, event: str, number: int) -> bool:
+    """Go on with a rule from one of its sinks; return as `occur` does."""
+    rule = turn.step(visit.run).step.rules[index]
+    if not turn.failing and sinks.issue(turn, visit, index, rule, event, number):
+        return False
+    return _settled(turn, visit, rule, event)
+
+
+def _settled(turn: Turn, visit: Visit, rule: Rule | None, event: str) -> bool:
+    """The data of an event is stored and written: call again, or keep `vars` and move on."""
+    plan = turn.step(visit.run)
+    if rule is not None and not turn.failing and _calls_again(turn, visit, rule, event):
+        return False
+    if event == "call.done":
+        pages.conclude(turn, visit)
     if plan.step.vars and (event == "loop.done" or (event == "call.done" and visit.item is None)):
         _keep_vars(turn, visit, event)
     if rule is not None:
         _move(turn, visit, rule, event)
+    return True
+
+
+def _calls_again(turn: Turn, visit: Visit, rule: Rule, event: str) -> bool:
+    for action in rule.then:
+        match action:
+            case Retry() if visit.error is not None and visit.command is not None:
+                retry.again(turn, visit, action)
+                return True
+            case Page() if event == "call.done" and visit.command is not None and visit.paging.number < action.max_attempts:
+                try:
+                    retry.next_page(turn, visit, action, event)
+                except NoetlError as error:
+                    _fail(turn, visit, error)
+                    return False
+                return True
+            case _:
+                pass
+    return False
 
 
 def follow(turn: Turn, visit: Visit) -> None:
@@ -67,65 +82,22 @@ def follow(turn: Turn, visit: Visit) -> None:
         turn.entering.append(Entry("end", {}, visit.loop_results))
 
 
-def scope_of(turn: Turn, visit: Visit, event: str) -> dict[str, Json]:
-    """Return the names that this step's templates see at an event."""
-    if visit.scope is not None and visit.scope[0] == event and visit.scope[1] == turn.view.changes:
-        return visit.scope[2]
-    plan = turn.step(visit.run)
-    roots = plan.own_roots
-    scope = lookup(turn.view, roots)
-    result = visit.result
-    if result is not None:
-        for name in ("response", "result", visit.run.step):
-            if name in roots:
-                scope[name] = result.get()
-    elif visit.error is not None:
-        scope.pop(visit.run.step, None)
-    if visit.error is not None:
-        scope["error"] = Problem(visit.error)
-    if "event" in roots:
-        scope["event"] = {
-            "name": event,
-            "step": visit.run.step,
-            "timestamp": datetime.fromtimestamp(turn.at, UTC).isoformat(),
-            "payload": _event_payload(visit) if plan.reads_event_payload else None,
-        }
-    if visit.item is not None and visit.run.loop is not None and plan.step.loop is not None:
-        scope |= item_names(turn, visit.run, visit.item, plan.step.loop.iterator, roots)
-    visit.scope = (event, turn.view.changes, scope)
-    return scope
-
-
-def item_names(turn: Turn, run: Run, item: int, iterator: str, roots: Collection[str]) -> dict[str, Json]:
-    """Return the names of the current item of a loop."""
-    assert run.loop is not None
-    names: dict[str, Json] = {"loop_index": item, "loop": loop_names(item, run.loop.total)}
-    if iterator in roots:
-        names[iterator] = turn.view.items(run.id)[item]
-    return names
-
-
-def loop_names(index: int, total: int) -> dict[str, Json]:
-    """Return what templates see as `loop`."""
-    return {"index": index, "first": index == 0, "last": index == total - 1, "length": total}
-
-
-def _event_payload(visit: Visit) -> Json:
-    if visit.error is not None:
-        return {"error": Problem(visit.error)}
-    return visit.result.get() if visit.result is not None else None
-
-
-def _match(turn: Turn, visit: Visit, event: str, plan: StepPlan) -> Rule | None:
-    """Return the first rule that holds, unless it has fired before."""
+def _match(turn: Turn, visit: Visit, event: str, plan: StepPlan) -> tuple[int, Rule] | None:
+    """Return the first rule that holds, with its number, unless it has fired before. A `retry` that is used up does not count."""
     scope = scope_of(turn, visit, event)
     for index, rule in plan.rules_at[event]:
         if turn.plan.templates.truth(rule.when, scope):
+            if visit.error is not None and _used_up(rule, visit.attempt):
+                continue
             if index in visit.fired:
                 return None
             visit.fired.add(index)
-            return rule
+            return index, rule
     return None
+
+
+def _used_up(rule: Rule, attempt: int) -> bool:
+    return any(isinstance(action, Retry) and attempt >= action.max_attempts for action in rule.then)
 
 
 def _store(turn: Turn, visit: Visit, rule: Rule, event: str) -> None:
@@ -145,7 +117,9 @@ def _store(turn: Turn, visit: Visit, rule: Rule, event: str) -> None:
                     visit.scope = None
                 case Log(message):
                     turn.logs.append(str(render(message, scope_of(turn, visit, event))))
-                case Next() | Call() | Fail():
+                case Collect():
+                    pages.collect(turn, visit, action, event)
+                case Next() | Call() | Fail() | Retry() | Page() | Sink():
                     pass
                 case _:
                     assert_never(action)

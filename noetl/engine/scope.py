@@ -16,7 +16,8 @@ Json = Any
 class Known:
     """What the caller has loaded of an execution: only names that the plan says will be read need to be here.
 
-    `results` are the latest results by step, `aggregates` and `items` belong to loops, by run.
+    `results` are the latest results by step, `aggregates` and `items` belong to loops, by run; `pages` are
+    what the calls of a pagination have collected so far, by run and item.
     """
 
     execution_id: str
@@ -27,6 +28,7 @@ class Known:
     results: dict[str, Value] = field(default_factory=dict)
     aggregates: Mapping[int, Value] = field(default_factory=dict)
     items: Mapping[int, Sequence[Json]] = field(default_factory=dict)
+    pages: Mapping[tuple[int, int | None], Sequence[Json]] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
     spec: Json = None
 

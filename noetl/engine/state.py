@@ -47,17 +47,24 @@ class LoopState:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One entry into a step that is not finished. `fired` are the rules that fired at `step.enter`."""
+    """One entry into a step that is not finished. `fired` are the rules that fired at `step.enter`; `suspended` is a loop whose end waits
+    for a sink.
+    """
 
     id: int
     step: str
     routed: bool = False
     fired: tuple[int, ...] = ()
     loop: LoopState | None = None
+    suspended: bool = False
 
     def with_loop(self, loop: LoopState) -> Run:
         """Return the run with its loop as it is now."""
-        return Run(self.id, self.step, self.routed, self.fired, loop)
+        return Run(self.id, self.step, self.routed, self.fired, loop, self.suspended)
+
+    def suspend(self) -> Run:
+        """Return the run of a loop whose end waits for a sink."""
+        return Run(self.id, self.step, self.routed, self.fired, self.loop, True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +122,9 @@ def decode(document: Mapping[str, Json]) -> State:
 def _encode_run(run: Run) -> list[Json]:
     loop = run.loop
     counts = None if loop is None else [loop.total, loop.limit, loop.cursor, loop.live, loop.done, loop.failed]
-    return [run.id, run.step, run.routed, list(run.fired), counts]
+    return [run.id, run.step, run.routed, list(run.fired), counts, *([True] if run.suspended else [])]
 
 
 def _decode_run(document: list[Json]) -> Run:
-    run_id, step, routed, fired, counts = document
-    return Run(run_id, step, routed, tuple(fired), None if counts is None else LoopState(*counts))
+    run_id, step, routed, fired, counts, *suspended = document
+    return Run(run_id, step, routed, tuple(fired), None if counts is None else LoopState(*counts), bool(suspended))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from noetl.engine.outcome import Command, Event, Finish, LoopRow, Outcome, Variable
+from noetl.engine.outcome import Command, Event, Finish, LoopRow, Outcome, Page, Variable
 from noetl.engine.plan import Plan, StepPlan
 from noetl.engine.scope import Known, View
 from noetl.engine.state import Run, State
@@ -59,6 +59,8 @@ class Turn:
         self.finished: list[Finish] = []
         self.variables: dict[str, Variable] = {}
         self.loops: dict[int, LoopRow] = {}
+        self.pages: list[Page] = []
+        self.amended: dict[int, Value] = {}
         self.results: dict[str, tuple[str, int]] = {}
         self.workload: Mapping[str, Json] | None = None
         self.wake: float | None = None
@@ -99,7 +101,12 @@ class Turn:
 
     def command(self, run: Run, item: int | None, args: Mapping[str, Json], fired: tuple[int, ...], loop_results: int | None) -> None:
         """Issue a command for a run or one of its items."""
-        self.commands.append(Command(self.next_command, run.id, run.step, item, args, fired, loop_results))
+        self.issue(Command(self.next_command, run.id, run.step, item, args, fired, loop_results))
+
+    def issue(self, command: Command) -> None:
+        """Issue a command whose id is the next one."""
+        assert command.id == self.next_command
+        self.commands.append(command)
         self.next_command += 1
 
     def store(self, name: str, value: Json, type: str, step: str) -> None:
@@ -142,6 +149,8 @@ class Turn:
             finished=tuple(self.finished),
             variables=self.variables,
             loops=tuple(self.loops.values()),
+            pages=tuple(self.pages),
+            amended=self.amended,
             results=self.results,
             workload=self.workload,
             wake=self.wake,

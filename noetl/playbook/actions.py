@@ -10,14 +10,13 @@ from noetl.playbook.check import Check
 from noetl.playbook.document import Field, Node
 from noetl.playbook.mistakes import quote
 from noetl.playbook.model import Action, Call, Fail, Json, Log, Next, Result, Set
+from noetl.playbook.repeats import PAGES, read_collect, read_page, read_retry
+from noetl.playbook.sinks import read_sink
 from noetl.playbook.targets import WORDS as TARGET_WORDS
 from noetl.playbook.targets import read_next, read_target
 
 Reader = Callable[[Check, Node], Action | None]
 """Reads the value of an action; None when it is a mistake, or asks for nothing."""
-
-PAGINATION = frozenset({"params", "url", "method", "headers", "body", "data", "payload"})
-"""The keys that make a `call` without a step ask for the next page."""
 
 
 def read_set(check: Check, node: Node) -> Action | None:
@@ -58,11 +57,10 @@ def read_log(check: Check, node: Node) -> Action | None:
 
 
 def read_call(check: Check, node: Node) -> Action | None:
-    """Read `{step, args}`."""
+    """Read `{step, args}`, or without a step what to ask for in the next page."""
     fields = check.mapping(node, "`call`")
-    if "step" not in fields and not PAGINATION.isdisjoint(fields):
-        check.mistakes.add(node.position, not_yet("`call` without a step"), "name the `step` to call")
-        return None
+    if "step" not in fields and not fields.keys().isdisjoint(PAGES):
+        return read_page(check, fields, "`call`")
     target = read_target(check, node, "`call`") if node.fields is not None else None
     return Call(target) if target is not None else None
 
@@ -86,9 +84,9 @@ def read_fail(check: Check, node: Node) -> Action | None:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """An action: what reads it (None: this version cannot carry it out), its JSON Schema, whether null is a value of it."""
+    """An action: what reads it, its JSON Schema, whether null is a value of it."""
 
-    read: Reader | None = None
+    read: Reader
     schema: Mapping[str, Any] = field(default_factory=dict)
     nullable: bool = False
 
@@ -97,29 +95,19 @@ _PAIR = {"type": "object", "required": ["name", "value"], "properties": {"name":
 _MESSAGE = {"anyOf": [{"$ref": "#/$defs/text"}, {"const": True}, {"type": "object", "propertyNames": {"enum": ["message"]}}]}
 
 ACTIONS: Mapping[str, Row] = {
-    "collect": Row(),
+    "collect": Row(read_collect, {"$ref": "#/$defs/collect"}),
     "set": Row(read_set, {"anyOf": [{"type": "object"}, {"type": "array", "items": _PAIR}]}),
     "result": Row(read_result, nullable=True),
-    "sink": Row(),
+    "sink": Row(read_sink, {"$ref": "#/$defs/sink"}),
     "log": Row(read_log),
-    "retry": Row(),
-    "call": Row(read_call, {"$ref": "#/$defs/target"}),
+    "retry": Row(read_retry, {"$ref": "#/$defs/retry"}),
+    "call": Row(read_call, {"anyOf": [{"$ref": "#/$defs/target"}, {"$ref": "#/$defs/page"}]}),
     "next": Row(read_next_action, {"$ref": "#/$defs/next"}, nullable=True),
     "fail": Row(read_fail, _MESSAGE),
 }
 """Every action of the language in the order of its carrying out."""
 
 _NO_MESSAGE = "an action `fail` ended the execution"
-
-
-def supported() -> list[str]:
-    """Return the actions that this version carries out."""
-    return [word for word, row in ACTIONS.items() if row.read is not None]
-
-
-def not_yet(what: str) -> str:
-    """Return the message for a word of the language that this version does not have."""
-    return f"{what} is known to the language but not to this version"
 
 
 def read_then(check: Check, node: Node) -> tuple[Action, ...]:
@@ -144,9 +132,7 @@ def _item(check: Check, node: Node, *, in_list: bool) -> Iterator[Action]:
         if word not in fields:
             continue
         position, value = fields[word].position, fields[word].node
-        if row.read is None:
-            check.mistakes.add(position, not_yet(f"action `{word}`"), f"actions of this version: {', '.join(supported())}")
-        elif value.value is None and not row.nullable:
+        if value.value is None and not row.nullable:
             check.mistakes.add(position, f"action `{word}` is empty")
         elif action := row.read(check, value):
             yield action

@@ -115,6 +115,11 @@ def quote(word: object) -> str:
     return f"`{shown}…`" if len(text) > _LONGEST_WORD else f"`{shown}`"
 
 
+def not_yet(what: str) -> str:
+    """Return the message for a word of the language that this version does not have."""
+    return f"{what} is known to the language but not to this version"
+
+
 def nearest(word: str, words: Collection[str], synonyms: Mapping[str, str] = NO_SYNONYMS) -> str:
     """Return a hint: the known word that is nearest to this one (or is meant by the nearest synonym), or else the words that there are."""
     if len(word) <= _LONGEST_WORD:

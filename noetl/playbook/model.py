@@ -70,7 +70,55 @@ class Log:
     message: Json
 
 
-Action = Next | Call | Set | Result | Fail | Log
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """What a step runs: its kind, the rest of the mapping as written (without `kind`, `args` and `with`), its args."""
+
+    kind: str
+    config: Mapping[str, Json]
+    args: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Call the tool again after an error: at most `max_attempts` calls in all, with delays in seconds."""
+
+    max_attempts: int = 3
+    initial_delay: float = 1.0
+    multiplier: float = 2.0
+    backoff: Literal["linear", "exponential"] = "exponential"
+    max_delay: float = 60.0
+    jitter: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Call the tool again after success, with these values over its config: at most `max_attempts` calls in all."""
+
+    overrides: Mapping[str, Json]
+    max_attempts: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Collect:
+    """Keep a value of this call: what the dotted `path` or the template or dotted name `source` leads to; `into` a variable too."""
+
+    mode: Literal["append", "extend", "replace"] = "append"
+    path: str | None = None
+    source: Json = None
+    into: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sink:
+    """Write data somewhere: what `data` renders to if `has_data`, else the step's unwrapped result."""
+
+    tool: Tool
+    data: Json = None
+    has_data: bool = False
+
+
+Action = Next | Call | Set | Result | Fail | Log | Retry | Page | Collect | Sink
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,15 +139,6 @@ class Loop:
 
 
 @dataclass(frozen=True, slots=True)
-class Tool:
-    """What a step runs: its kind, the rest of the mapping as written (without `kind`, `args` and `with`), its args."""
-
-    kind: str
-    config: Mapping[str, Json]
-    args: Mapping[str, Json] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
 class Step:
     """One step of the workflow. `tool` is None for a `start` or `end` that does nothing. A `workbook` tool is already resolved."""
 
@@ -115,6 +154,15 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class KeychainEntry:
+    """One definition of `keychain`: its kind, and the rest of the mapping as written."""
+
+    name: str
+    kind: str
+    config: Mapping[str, Json]
+
+
+@dataclass(frozen=True, slots=True)
 class Playbook:
     """A whole playbook; `steps` in the order of the document."""
 
@@ -125,5 +173,6 @@ class Playbook:
     version: str = ""
     labels: Mapping[str, Json] = field(default_factory=dict)
     workload: Mapping[str, Json] = field(default_factory=dict)
+    keychain: tuple[KeychainEntry, ...] = ()
     spec: Json = None
     warnings: tuple[str, ...] = ()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from noetl.playbook.actions import not_yet
 from noetl.playbook.check import NOTHING, Check
 from noetl.playbook.document import Field, Node, load
+from noetl.playbook.keychain import read_keychain
 from noetl.playbook.mistakes import Mistakes
 from noetl.playbook.model import Playbook
 from noetl.playbook.steps import read_steps
@@ -41,10 +41,8 @@ def _playbook(check: Check, root: Node) -> Playbook:
     _constant(check, root, "kind", KIND)
     metadata = _metadata(check, root)
     name, path = _names(check, fields, metadata)
-    keychain, workflow = check.field(fields, "keychain"), check.field(fields, "workflow")
-    if keychain is not None and keychain.value:
-        hint = "name a stored credential in the `auth` of a tool"
-        check.mistakes.add(fields["keychain"].position, not_yet("`keychain`"), hint)
+    keychain = read_keychain(check, check.field(fields, "keychain"))
+    workflow = check.field(fields, "workflow")
     workload = check.values(check.field(fields, "workload"), "`workload`")
     workbook = read_workbook(check, check.field(fields, "workbook"))
     steps = read_steps(check, workflow, workbook) if workflow is not None else {}
@@ -62,6 +60,7 @@ def _playbook(check: Check, root: Node) -> Playbook:
         version=_written(metadata, "version"),
         labels=_labels(metadata),
         workload=workload,
+        keychain=keychain,
         spec=fields["spec"].node.value if "spec" in fields else None,
         warnings=check.mistakes.warnings,
     )

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from noetl.playbook import parse, steps, tool
+from noetl.playbook import keychain, parse, repeats, script_source, sinks, steps, tool, transfer
 from noetl.playbook.actions import ACTIONS
 from noetl.playbook.check import NAME_LENGTH
-from noetl.playbook.kinds import COMMON, IGNORED, KINDS, SCRIPT_SOURCE_FIELDS, SCRIPT_SOURCES, Kind, supported
+from noetl.playbook.kinds import COMMON, IGNORED, KINDS, PROVIDERS, Kind, supported
+from noetl.playbook.shapes import Shape
 from noetl.playbook.targets import WORDS as TARGET_WORDS
 
 Schema = dict[str, Any]
@@ -29,7 +30,7 @@ def schema() -> Schema:
         "metadata": {"type": "object", "required": ["name"], "properties": {"name": _NAME, "path": _or_null(_NAME)}},
         "path": _or_null(_NAME),
         "workload": _ARGS,
-        "keychain": {"enum": [None, [], {}, "", False, 0]},
+        "keychain": {"anyOf": [{"type": "array", "items": {"$ref": "#/$defs/key"}}, {"enum": [None, {}, "", False, 0]}]},
         "workbook": _or_null({"type": "array", "items": {"$ref": "#/$defs/entry"}}),
         "workflow": {
             "type": "array",
@@ -61,6 +62,9 @@ def _definitions() -> Schema:
         "tool": _tool(),
         "entry": _mapping(tool.ENTRY_WORDS, entry_words, required=("name", "tool")),
         "step": _step(),
+        "key": _key(),
+        "sink": _sink(),
+        **_repeats(),
     }
 
 
@@ -84,34 +88,105 @@ def _then() -> Schema:
     return {"anyOf": [{"$ref": "#/$defs/actions"}, {"type": "array", "items": item}]}
 
 
-def _action(word: str) -> Schema | bool:
+def _action(word: str) -> Schema:
     row = ACTIONS[word]
-    if row.read is None:
-        return False
     return _or_null(dict(row.schema)) if row.nullable else {"allOf": [dict(row.schema), _given()]}
 
 
 def _tool() -> Schema:
     kinds = supported()
-    branches = [{"if": {"properties": {"kind": {"const": name}}, "required": ["kind"]}, "then": _kind(KINDS[name])} for name in kinds]
+    branches = [{"if": {"properties": {"kind": {"const": name}}, "required": ["kind"]}, "then": _kind(name, KINDS[name])} for name in kinds]
     return {"type": "object", "required": ["kind"], "properties": {"kind": {"enum": kinds}}, "allOf": branches}
 
 
-def _kind(kind: Kind) -> Schema:
-    shapes = {**COMMON, **kind.fields}
-    properties = {word: dict(shape.schema) for word, shape in shapes.items()}
+def _kind(name: str, kind: Kind) -> Schema:
+    own: Schema = {"kind": {}, "args": _ARGS, "with": _ARGS, **{word: {} for word in IGNORED}}
     if kind.script:
-        properties["script"] = _script()
-    words = {"kind": {}, "args": _ARGS, "with": _ARGS, **properties, **{word: {} for word in IGNORED}}
+        own["script"] = _script()
+    if name == "secrets":
+        own["provider"] = {"anyOf": [{"enum": [None, *(word for word, known in PROVIDERS.items() if known)]}, {"pattern": r"\{\{|\{%"}]}
+    if name == "transfer":
+        own |= {end: {"anyOf": [_end(kinds), {"not": {"type": "object"}}]} for end, kinds in transfer.ENDS.items()}
+    return _fields(kind, own)
+
+
+def _fields(kind: Kind, own: Mapping[str, Any], shared: Mapping[str, Shape] = COMMON) -> Schema:
+    words = {**{word: dict(shape.schema) for word, shape in {**shared, **kind.fields}.items()}, **own}
     given = [{"anyOf": [_filled(word) for word in group]} for group in kind.required]
     return {**_mapping(words, words), **({"allOf": given} if given else {})}
 
 
 def _script() -> Schema:
-    source = _mapping(
-        SCRIPT_SOURCE_FIELDS, {"type": {"enum": [word for word, known in SCRIPT_SOURCES.items() if known]}}, required=("type",)
-    )
-    return _mapping(("uri", "source"), {"uri": _TEXT, "source": source}, required=("uri", "source"))
+    known = [name for name, source in script_source.SOURCES.items() if source.supported]
+    source = _mapping(script_source.SOURCE_FIELDS, {"type": {"enum": known}}, required=("type",))
+    without = {"properties": {"source": {"properties": {"type": {"enum": ["http", "inline"]}}}}}
+    return {
+        **_mapping(("uri", "source"), {"uri": _or_null(_TEXT), "source": source}, required=("source",)),
+        "anyOf": [{"required": ["uri"]}, without],
+    }
+
+
+def _end(kinds: Mapping[str, Kind]) -> Schema:
+    own: Schema = {word: {} for word in transfer.KIND_WORDS}
+    return _of_kinds(transfer.KIND_WORDS, {name: _fields(kinds[name], own) for name in supported(kinds)})
+
+
+def _key() -> Schema:
+    """Return the schema of an entry of the keychain."""
+    own: Schema = {"name": _NAME, "kind": {}}
+    kinds = keychain.ENTRIES
+    entries = {name: _fields(kinds[name], own, keychain.SHARED) for name in supported(kinds)}
+    return {**_of_kinds(("kind",), entries), "required": ["name", "kind"]}
+
+
+def _sink() -> Schema:
+    """Return the schema of a sink; it says nothing of what stands beside a tool that is a mapping."""
+    own: Schema = {word: {} for word in sinks.OWN_WORDS}
+    flat = {name: {} if name.startswith("event") else _fields(sinks.SINKS[name], own) for name in supported(sinks.SINKS)}
+    nested = {"properties": {word: {"enum": [None, *flat]} for word in sinks.KIND_WORDS}}
+    tools = {word: {"anyOf": [{"enum": [None, *flat]}, {"type": "object", **nested}]} for word in sinks.TOOL_WORDS}
+    one = [{"required": [word]} for word in (*sinks.TOOL_WORDS, *sinks.KIND_WORDS)]
+    return {"type": "object", "properties": tools, "anyOf": one, "allOf": _branches(sinks.TOOL_WORDS, flat)}
+
+
+def _repeats() -> Schema:
+    """Return the schemas of `retry`, of a request for the next page, and of `collect`."""
+    attempts = {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": r"^\s*\d+\s*$"}]}
+    number = {"type": ["number", "string", "null"], "minimum": 0, "pattern": r"^\s*[\d.]"}
+    retry = {
+        **dict.fromkeys(repeats.RETRY_WORDS, number),
+        "max_attempts": _or_null(attempts),
+        "backoff": {"enum": [*repeats.BACKOFFS, None]},
+        "jitter": {"type": ["boolean", "string", "null"], "pattern": r"^\s*([Tt]rue|[Ff]alse|TRUE|FALSE)\s*$"},
+    }
+    page = {**retry, **{word: dict(shape.schema) for word, shape in repeats.PAGES.items()}}
+    one = {"anyOf": [{"required": [word]} for word in repeats.PAGES]}
+    text = {"type": ["string", "null"], "pattern": r"\S"}
+    collect = {"strategy": {"enum": [*repeats.MODES, None]}, "mode": {"enum": [*repeats.MODES, None]}, "path": text, "into": text}
+    either = {"anyOf": [{"required": [word]} for word in ("path", "from")]}
+    return {
+        "retry": {"anyOf": [_mapping(page, page), {"const": True}, attempts]},
+        "page": {**_mapping(page, page), **one},
+        "collect": {**_mapping(repeats.COLLECT_WORDS, collect), **either},
+    }
+
+
+def _of_kinds(words: Iterable[str], schemas: Mapping[str, Schema]) -> Schema:
+    """Return the schema of a mapping in which one of the words names the kind, and so the schema of all of it."""
+    words = tuple(words)
+    names = {word: {"enum": [None, *schemas]} for word in words}
+    one = [{"required": [word]} for word in words]
+    return {"type": "object", "properties": names, "anyOf": one, "allOf": _branches(words, schemas)}
+
+
+def _branches(words: Iterable[str], schemas: Mapping[str, Schema]) -> list[Schema]:
+    words = tuple(words)
+    return [
+        {"if": {"properties": {word: {"const": name}}, "required": [word]}, "then": schema}
+        for name, schema in schemas.items()
+        for word in words
+        if schema
+    ]
 
 
 def _without_workbook() -> Schema:

@@ -42,6 +42,15 @@ class _Duration(Shape):
         return value is None or seconds(value) is not None or (isinstance(value, str) and is_template(value))
 
 
+class _Count(Shape):
+    __slots__ = ()
+
+    def accepts(self, value: Json) -> bool:
+        if isinstance(value, str) and not is_template(value):
+            return value.isdecimal() and int(value) > 0
+        return Shape.accepts(self, value) and not (isinstance(value, int) and value < 1)
+
+
 _TEMPLATE = {"type": "string", "pattern": r"\{\{|\{%"}
 _LENGTH = {"type": "string", "pattern": r"^\s*\d+(\.\d+)?\s*(ms|s|m|h|d)?\s*$"}
 
@@ -49,6 +58,12 @@ ANY = Shape("anything", (object,), {})
 TEXT = Shape("text", (str,), {"type": ["string", "null"]})
 TEXTS = _Texts("text or a list of texts", (str,), {"type": ["string", "array", "null"], "items": {"type": "string"}})
 FLAG = Shape("true or false", (bool,), {"anyOf": [{"type": ["boolean", "null"]}, _TEMPLATE]})
+COUNT = _Count(
+    "a number of at least 1",
+    (int, str),
+    {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": r"^0*[1-9]\d*$"}, _TEMPLATE, {"type": "null"}]},
+)
+VERSION = Shape("a number or text", (int, str), {"type": ["integer", "string", "null"]})
 PORT = Shape("a number", (int, str), {"type": ["integer", "string", "null"]})
 MAPPING = Shape("a mapping", (dict,), {"anyOf": [{"type": ["object", "null"]}, _TEMPLATE]})
 TEXT_OR_MAPPING = Shape("text or a mapping", (str, dict), {"type": ["string", "object", "null"]})

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from noetl.playbook.actions import not_yet
 from noetl.playbook.check import Check
 from noetl.playbook.document import Field, Node
-from noetl.playbook.duration import seconds
-from noetl.playbook.kinds import COMMON, IGNORED, KINDS, SCRIPT_SOURCE_FIELDS, SCRIPT_SOURCES, Kind, supported
-from noetl.playbook.mistakes import quote
+from noetl.playbook.expression import is_template
+from noetl.playbook.fields import find_kind, read_fields, require
+from noetl.playbook.kinds import IGNORED, KINDS, PROVIDERS, Kind, supported
+from noetl.playbook.mistakes import not_yet, quote
 from noetl.playbook.model import Json, Tool
+from noetl.playbook.script_source import read_script
+from noetl.playbook.transfer import read_ends
 
 ENTRY_WORDS = ("name", "tool", "desc", "assert", "sink")
 
@@ -64,18 +66,18 @@ def read_tool(check: Check, node: Node, place: str, workbook: Workbook | None) -
     args = _args(check, fields, place)
     if not name:
         return None
-    kind = KINDS.get(name)
+    kind = find_kind(check, kind_node.position, name, KINDS)
     if kind is None:
-        check.mistakes.add(kind_node.position, f"unknown kind {quote(name)}", check.nearest(name, KINDS))
-    elif not kind.supported:
-        check.mistakes.add(kind_node.position, not_yet(f"kind `{name}`"), f"kinds of this version: {', '.join(supported())}")
-    elif name == "workbook" and workbook is None:
+        return None
+    if name == "workbook" and workbook is None:
         check.mistakes.add(kind_node.position, "a workbook entry cannot name another one", "write its tool here")
-    else:
-        tool = Tool(name, _config(check, fields, name, kind), args)
-        _require(check, node, fields, name, kind)
-        return _named(check, fields, tool, workbook) if name == "workbook" and workbook is not None else tool
-    return None
+        return None
+    config = _config(check, fields, name, kind)
+    require(check, node.position, fields, kind, f"a tool of kind `{name}`")
+    if name in ("playbook", "playbooks"):
+        return Tool("playbook", config, {**_as_args(check, fields, config), **args})
+    tool = Tool(name, config, args)
+    return _named(check, fields, tool, workbook) if name == "workbook" and workbook is not None else tool
 
 
 def _args(check: Check, fields: Mapping[str, Field], place: str) -> dict[str, Json]:
@@ -84,58 +86,32 @@ def _args(check: Check, fields: Mapping[str, Field], place: str) -> dict[str, Js
 
 
 def _config(check: Check, fields: Mapping[str, Field], name: str, kind: Kind) -> dict[str, Json]:
-    shapes = {**COMMON, **kind.fields}
-    known = {*shapes, *_OWN_WORDS, *IGNORED, *(("script",) if kind.script else ())}
-    check.words(fields, known, f"a tool of kind `{name}`")
     if "retry" in fields:
         check.mistakes.warn(fields["retry"].position, "`retry` of a tool is ignored; what repeats is an action in the step's `case`")
-    config: dict[str, Json] = {}
-    for word, field in fields.items():
-        if word == "script" and kind.script:
-            _script(check, field.node)
-            config[word] = check.value(field.node)
-        elif word in shapes:
-            if not shapes[word].accepts(field.node.value):
-                check.mistakes.add(field.node.position, f"`{word}` of kind `{name}` has to be {shapes[word].words}")
-            config[word] = field.node.value if word in kind.code else check.value(field.node)
-    if (timeout := seconds(config.get("timeout"))) is not None:
-        config["timeout"] = timeout
+    own = {*_OWN_WORDS, *IGNORED, *(("script",) if kind.script else ())}
+    config = read_fields(check, fields, kind, name, f"a tool of kind `{name}`", own)
+    if kind.script and "script" in fields:
+        config["script"] = read_script(check, fields["script"].node)
+    match name:
+        case "transfer":
+            read_ends(check, fields, config)
+        case "secrets" if (provider := check.field(fields, "provider")) is not None:
+            _provider(check, provider)
     return config
 
 
-def _require(check: Check, node: Node, fields: Mapping[str, Field], name: str, kind: Kind) -> None:
-    for group in kind.required:
-        if all(_is_empty(check.field(fields, word)) for word in group):
-            one = f"`{group[0]}`" if len(group) == 1 else f"one of {', '.join(f'`{word}`' for word in group)}"
-            check.mistakes.add(node.position, f"a tool of kind `{name}` needs {one}")
+def _provider(check: Check, node: Node) -> None:
+    name = node.value.lower() if isinstance(node.value, str) else ""
+    if name in PROVIDERS and not PROVIDERS[name]:
+        check.mistakes.add(node.position, not_yet(f"provider `{name}` of secrets"), "write provider: env")
+    elif name and name not in PROVIDERS and not is_template(name):
+        check.mistakes.add(node.position, f"unknown provider {quote(name)} of secrets", check.nearest(name, PROVIDERS))
 
 
-def _is_empty(node: Node | None) -> bool:
-    return node is None or not (node.value.strip() if isinstance(node.value, str) else node.value)
-
-
-def _script(check: Check, node: Node) -> None:
-    fields = check.mapping(node, "`script`")
-    if node.fields is None:
-        return
-    check.words(fields, ("uri", "source"), "`script`")
-    source = check.field(fields, "source")
-    kind = check.field(check.mapping(source, "`source` of `script`"), "type") if source is not None else None
-    if source is None or (source.fields is not None and kind is None):
-        check.mistakes.add(node.position, "`script` needs `source` with a `type`", "write script: {uri: PATH, source: {type: file}}")
-        return
-    if kind is None:
-        return
-    check.words(source.fields or {}, SCRIPT_SOURCE_FIELDS, "`source` of `script`")
-    name = check.text(kind, "`type` of `source`")
-    if name and name not in SCRIPT_SOURCES:
-        check.mistakes.add(kind.position, f"unknown source {quote(name)} of a script", check.nearest(name, SCRIPT_SOURCES))
-    elif name and not SCRIPT_SOURCES[name]:
-        check.mistakes.add(kind.position, not_yet(f"source `{name}` of a script"), "load the script from a file: {type: file}")
-    elif name and check.field(fields, "uri") is None:
-        check.mistakes.add(node.position, "`script` needs a `uri`")
-    elif name:
-        check.text(fields["uri"].node, "`uri` of `script`")
+def _as_args(check: Check, fields: Mapping[str, Field], config: dict[str, Json]) -> dict[str, Json]:
+    """Return the payload of a sub-playbook as args, unless it is a template, which stays in the config."""
+    node = check.field(fields, "payload")
+    return dict(config.pop("payload")) if node is not None and node.fields is not None else {}
 
 
 def _named(check: Check, fields: Mapping[str, Field], tool: Tool, workbook: Workbook) -> Tool | None:

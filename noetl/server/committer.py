@@ -47,7 +47,7 @@ class Committer:
         env: Mapping[str, str],
         lease_seconds: float,
         ring: Callable[[Iterable[tuple[str, int, int]]], None],
-        moved: Callable[[int, bool], None],
+        moved: Callable[[Execution, bool], None],
         clock: Callable[[], float],
     ) -> None:
         self._database = database
@@ -187,6 +187,8 @@ class Committer:
             [row for write in writes for row in write.kept.values()],
             [row for write in writes for row in write.looped.values()],
             [row for write in writes for row in write.chunked],
+            [row for write in writes for row in write.paged],
+            [row for write in writes for row in write.amended.values()],
             self._lease,
         )
         self.commits += 1
@@ -210,6 +212,8 @@ class Committer:
         waiting = write.waiting
         if waiting:
             self._ring(waiting)
+        for delay, command in write.delayed:
+            asyncio.get_running_loop().call_later(delay, self._ring, [command])
         if status in TERMINAL:
             self._memory.pop(execution.id, None)
         else:
@@ -218,7 +222,7 @@ class Committer:
             self.signal(execution.id, Withdrawn(self._clock(), withdrawn or {}))
         if write.wake is not None and status not in TERMINAL:
             self._wake_at(execution.id, write.wake)
-        self._moved(execution.id, write.revoke)
+        self._moved(execution, write.revoke)
 
     def _wake_at(self, eid: int, at: float) -> None:
         delay = at - self._clock() if at else 0

@@ -10,10 +10,12 @@ from weakref import WeakKeyDictionary
 
 import orjson
 
+from noetl.engine import sinks
+from noetl.engine.memo import SinkPoint
 from noetl.engine.plan import Plan, Uses
-from noetl.engine.routing import loop_names
 from noetl.engine.value import Value, dumps
-from noetl.playbook.model import Step
+from noetl.engine.visit import loop_names
+from noetl.playbook.model import Sink, Step
 from noetl.playbook.uses import free_names, main_parameters, names
 from noetl.server.execution import Execution, Issued
 from noetl.server.loader import Loader
@@ -23,28 +25,41 @@ CODE_FIELDS = ("code", "code_b64", "code_base64")
 WHOLE = ("workload", "payload", "vars", "steps")
 """Names that travel with only those of their keys that are used, where only keys are used."""
 
+SINK_NAMES = frozenset({"this", "result", "response", "data", "event", "error"})
+
 
 class Contents:
     """Builds what workers are told; remembers which names each step's tool uses."""
 
     def __init__(self, loader: Loader) -> None:
         self._loader = loader
-        self._uses: WeakKeyDictionary[Plan, dict[str, Uses]] = WeakKeyDictionary()
+        self._uses: WeakKeyDictionary[Plan, dict[tuple[str, int, int], Uses]] = WeakKeyDictionary()
 
-    def uses(self, plan: Plan, step: str) -> Uses:
-        """Return the names that a step's tool uses."""
+    def uses(self, plan: Plan, step: str, point: SinkPoint | None) -> Uses:
+        """Return the names that a step's tool uses, or one of its sinks, and the playbook's keychain."""
         known = self._uses.setdefault(plan, {})
-        if step not in known:
-            known[step] = tool_uses(plan.steps[step].step)
-        return known[step]
+        place = (step, point.rule, point.number) if point is not None else (step, -1, -1)
+        if place not in known:
+            found = plan.steps[step].step
+            used = tool_uses(found) if point is None else sink_uses(sinks.at(found, point))
+            keychain = names([dict(entry.config) for entry in plan.playbook.keychain]) if _uses_keychain(used) else frozenset()
+            known[place] = used | keychain
+        return known[place]
 
     async def command(self, execution: Execution, command_id: int, fence: int, attempt: int) -> dict[str, Json]:
         """Return a leased command as its worker gets it."""
         issued = execution.commands[command_id]
-        uses = self.uses(execution.plan, issued.step)
+        uses = self.uses(execution.plan, issued.step, issued.sink)
         await self._loader.names(execution, uses)
         scope, partial = await self._scope(execution, issued, uses)
+        more: dict[str, Json] = {}
+        if issued.sink is not None:
+            more["sink"] = [issued.sink.rule, issued.sink.number]
+            scope |= await self._sink_scope(execution, issued, issued.sink)
+        if issued.paging.overrides is not None:
+            more["overrides"] = issued.paging.overrides
         return {
+            **more,
             "execution_id": str(execution.id),
             "command_id": command_id,
             "fence": fence,
@@ -64,6 +79,14 @@ class Contents:
         if name not in scope:
             return None
         return Value(dumps(scope[name]))
+
+    async def _sink_scope(self, execution: Execution, issued: Issued, point: SinkPoint) -> dict[str, Json]:
+        given = await self._loader.given(execution, issued)
+        scope: dict[str, Json] = {"event": {"name": point.event, "step": issued.step}}
+        scope["this"] = _fragment(given.result) if given.result is not None else None
+        if given.error is not None:
+            scope["error"] = given.error
+        return scope
 
     async def _args(self, execution: Execution, issued: Issued) -> Mapping[str, Json]:
         args, loop_results = issued.args, issued.loop_results
@@ -106,6 +129,18 @@ def tool_uses(step: Step) -> Uses:
     )
 
 
+def sink_uses(sink: Sink) -> Uses:
+    """Return the names that a sink uses, but for those of what it writes."""
+    used = set(names([dict(sink.tool.config), dict(sink.tool.args), sink.data]))
+    if sink.tool.kind == "python":
+        used |= {(name, None) for name in _python_names(sink.tool.config)}
+    return frozenset((root, attribute) for root, attribute in used if root not in SINK_NAMES)
+
+
+def _uses_keychain(used: Uses) -> bool:
+    return any(root == "keychain" for root, _ in used)
+
+
 def _template_roots(step: Step) -> set[str]:
     assert step.tool is not None
     return {root for root, _ in names([dict(step.tool.config), dict(step.tool.args), dict(step.args)])}
@@ -136,7 +171,7 @@ def _code(config: Mapping[str, Json]) -> str | None:
 
 def _add(scope: dict[str, Json], execution: Execution, root: str, keys: set[str] | None) -> None:
     match root:
-        case "execution_id" | "catalog_id" | "job" | "env" | "now":
+        case "execution_id" | "catalog_id" | "job" | "env" | "now" | "keychain" | "token":
             return
         case "workload" | "payload" | "vars":
             whole = {"workload": execution.workload, "payload": execution.payload, "vars": execution.variables or {}}[root]

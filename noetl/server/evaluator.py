@@ -8,15 +8,18 @@ import os
 import pickle
 import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+from noetl.engine.advance import advance
 from noetl.engine.inputs import Input
 from noetl.engine.outcome import Outcome
 from noetl.engine.plan import Plan
 from noetl.engine.scope import Known
 from noetl.engine.state import State
 from noetl.errors import NoetlError
+from noetl.playbook.expression import Templates
+from noetl.playbook.model import Json
 
 HEADER = struct.Struct("!I")
 SECONDS = 10.0
@@ -47,21 +50,32 @@ class Evaluator:
     async def advance(self, catalog_id: int, plan: Plan, state: State, given: Input, known: Known) -> Outcome:
         """Do what `noetl.engine.advance` does. Raises Exceeded, or what the engine raises."""
         async with self._lock:
-            process = await self._child()
+            await self._child()
             playbook = None if catalog_id in self._sent else plan.playbook
-            try:
-                answer = await asyncio.wait_for(self._exchange(process, (catalog_id, playbook, state, given, known)), SECONDS)
-            except (TimeoutError, asyncio.IncompleteReadError, OSError) as error:
-                code = None if isinstance(error, TimeoutError) else await _exit_code(process)
-                await self.close()
-                raise Exceeded(_excess(code), "compute such a value in a python step") from None
-            except BaseException:
-                await self.close()
-                raise
+            answer = await self._ask((catalog_id, playbook, state, given, known))
             self._sent.add(catalog_id)
-        if isinstance(answer, Outcome):
-            return answer
-        raise answer
+        assert isinstance(answer, Outcome)
+        return answer
+
+    async def render(self, envelopes: Collection[str], value: Json, scope: Mapping[str, Json]) -> Json:
+        """Render a value's templates. Raises Exceeded, or TemplateError."""
+        async with self._lock:
+            return await self._ask((frozenset(envelopes), value, dict(scope)))
+
+    async def _ask(self, question: object) -> Any:
+        process = await self._child()
+        try:
+            answer = await asyncio.wait_for(self._exchange(process, question), SECONDS)
+        except (TimeoutError, asyncio.IncompleteReadError, OSError) as error:
+            code = None if isinstance(error, TimeoutError) else await _exit_code(process)
+            await self.close()
+            raise Exceeded(_excess(code), "compute such a value in a python step") from None
+        except BaseException:
+            await self.close()
+            raise
+        if isinstance(answer, NoetlError):
+            raise answer
+        return answer
 
     async def close(self) -> int | None:
         """End the child; return the exit code that it had come to by itself."""
@@ -122,20 +136,28 @@ def exceeded(what: str) -> Exceeded:
 
 def serve(receive: Callable[[int], bytes], send: Callable[[bytes], object]) -> None:
     """Answer questions until there are no more: the child's side."""
-    from noetl.engine.advance import advance
-
     plans: dict[int, Plan] = {}
     while header := receive(HEADER.size):
         (length,) = HEADER.unpack(header)
-        catalog_id, playbook, state, given, known = pickle.loads(receive(length))  # noqa: S301 - from our own parent
-        if playbook is not None:
-            plans[catalog_id] = Plan(playbook)
+        question = pickle.loads(receive(length))  # noqa: S301 - from our own parent
         try:
-            answer: Any = advance(plans[catalog_id], state, given, known)
+            answer: Any = _evaluate(plans, question)
         except NoetlError as error:
             answer = error
+        except MemoryError:
+            raise SystemExit(OUT_OF_MEMORY) from None
         body = pickle.dumps(answer, protocol=pickle.HIGHEST_PROTOCOL)
         send(HEADER.pack(len(body)) + body)
+
+
+def _evaluate(plans: dict[int, Plan], question: Any) -> Any:
+    if len(question) == 3:
+        envelopes, value, scope = question
+        return Templates(envelopes).render(value, scope)
+    catalog_id, playbook, state, given, known = question
+    if playbook is not None:
+        plans[catalog_id] = Plan(playbook)
+    return advance(plans[catalog_id], state, given, known)
 
 
 def main() -> None:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from noetl.engine import memo
+from noetl.engine.memo import FIRST, Paging, SinkPoint
 from noetl.engine.outcome import Command, Outcome
 from noetl.engine.plan import Plan
 from noetl.engine.scope import Known
@@ -28,6 +30,8 @@ class Issued:
     fired: tuple[int, ...]
     args: Mapping[str, Json]
     loop_results: int | None
+    paging: Paging = FIRST
+    sink: SinkPoint | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +44,20 @@ class LoopInfo:
     iterator: str
 
 
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a call gave that a sink is to write: its result, or its error."""
+
+    result: Value | None
+    error: Mapping[str, Json] | None = None
+
+
 @dataclass
 class Execution:
-    """One execution in memory. `complete` means that every result and variable so far has passed through here."""
+    """One execution in memory. `parent` is the execution and the command that wait for it, `depth` how many wait above it.
+
+    `complete` means that every result and variable so far has passed through here.
+    """
 
     id: int
     catalog_id: int
@@ -53,6 +68,8 @@ class Execution:
     state: State
     payload: Mapping[str, Json]
     workload: Mapping[str, Json]
+    parent: tuple[int, int] | None = None
+    depth: int = 0
     complete: bool = False
     variables: dict[str, Json] | None = None
     results: dict[str, Value | None] = field(default_factory=dict)
@@ -61,6 +78,8 @@ class Execution:
     items: dict[int, Sequence[Json]] = field(default_factory=dict)
     loops: dict[int, LoopInfo] = field(default_factory=dict)
     commands: dict[int, Issued] = field(default_factory=dict)
+    given: dict[int, Given] = field(default_factory=dict)
+    pages: dict[tuple[int, int | None], list[Json]] = field(default_factory=dict)
     evicted: set[str] = field(default_factory=set)
 
     def known(self, env: Mapping[str, str]) -> Known:
@@ -74,6 +93,7 @@ class Execution:
             results={step: value for step, value in self.results.items() if value is not None},
             aggregates=self.aggregates,
             items=self.items,
+            pages=self.pages,
             env=env,
             spec=self.plan.playbook.spec,
         )
@@ -89,7 +109,7 @@ class Execution:
             self.workload = outcome.workload
         if outcome.variables:
             self.variables = {**(self.variables or {}), **{name: variable.value for name, variable in outcome.variables.items()}}
-        overrides = {finish.command: finish.result for finish in outcome.finished if finish.result is not None}
+        overrides = {finish.command: finish.result for finish in outcome.finished if finish.result is not None} | dict(outcome.amended)
         for step, (place, number) in outcome.results.items():
             self._forget(step)
             if place == "loop":
@@ -106,8 +126,29 @@ class Execution:
             if row.closed:
                 self.items.pop(row.run, None)
                 self.aggregates.pop(row.run, None)
+                self.loops.pop(row.run, None)
+        for page in outcome.pages:
+            self.pages.setdefault((page.run, page.item), []).append(page.value)
         for command in outcome.commands:
             self.commands[command.id] = issued(command)
+        self._interrupted(outcome, overrides, results)
+        if self.pages:
+            self.pages = {place: found for place, found in self.pages.items() if place[0] in self.state.runs}
+
+    def _interrupted(self, outcome: Outcome, overrides: Mapping[int, Value], results: Mapping[int, Value]) -> None:
+        """Keep what sinks are to write, as long as they are not done."""
+        errors = {finish.command: finish.error for finish in outcome.finished}
+        kept: dict[int, Given] = {}
+        for command in outcome.commands:
+            if command.sink is not None and command.sink.command:
+                number = command.sink.command
+                result = overrides.get(number) or results.get(number)
+                found = Given(result, errors[number]) if number in errors else self.given.get(number)
+                if found is not None and (found.result is None or found.result.size <= INLINE):
+                    kept[number] = found
+        for finish in outcome.finished:
+            self.given.pop(finish.command, None)
+        self.given.update(kept)
 
     def _remember(self, step: str, value: Value | None) -> None:
         if value is not None and value.size <= INLINE:
@@ -133,6 +174,8 @@ def anew(execution: Execution) -> Execution:
         state=State(),
         payload=execution.payload,
         workload={},
+        parent=execution.parent,
+        depth=execution.depth,
         complete=True,
         variables={},
     )
@@ -140,12 +183,22 @@ def anew(execution: Execution) -> Execution:
 
 def issued(command: Command) -> Issued:
     """Return what is remembered of a command."""
-    return Issued(command.run, command.step, command.item, 1, command.fired, command.args, command.loop_results)
+    return Issued(
+        command.run,
+        command.step,
+        command.item,
+        command.attempt,
+        command.fired,
+        command.args,
+        command.loop_results,
+        command.paging,
+        command.sink,
+    )
 
 
 def command_input(command: Command) -> dict[str, Json]:
     """Return the part of a command that its row's `input` keeps."""
-    document: dict[str, Json] = {}
+    document = memo.encode(command.paging, command.sink)
     if command.args:
         document["args"] = command.args
     if command.fired:
@@ -165,4 +218,6 @@ def issued_from_row(row: Mapping[str, Any], document: Mapping[str, Json]) -> Iss
         tuple(document.get("fired", ())),
         document.get("args", {}),
         document.get("loop_results"),
+        memo.decode_paging(document),
+        memo.decode_sink(document),
     )

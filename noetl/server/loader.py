@@ -9,18 +9,20 @@ from typing import Any
 
 from noetl.engine import loops
 from noetl.engine.inputs import Done, Failed, Input, Start, Wake
+from noetl.engine.memo import SinkPoint
 from noetl.engine.plan import NOTHING, Plan, Uses
 from noetl.engine.state import State, decode
 from noetl.engine.value import Value, loads
 from noetl.errors import NotFound
 from noetl.playbook.parse import parse
-from noetl.server.execution import INLINE, Execution, LoopInfo, issued_from_row
+from noetl.server.execution import INLINE, Execution, Given, Issued, LoopInfo, issued_from_row
 from noetl.store.postgres import Database
 
 Json = Any
 PLANS = 256
 RESERVED = frozenset(
     {"execution_id", "catalog_id", "job", "workload", "payload", "env", "spec", "steps", "now", "event", "error", "response", "result"}
+    | {"keychain", "token"}
 )
 
 
@@ -61,6 +63,8 @@ class Loader:
             state=decode(loads(row["state"])),
             payload=loads(row["payload"]),
             workload=loads(row["workload"]),
+            parent=(row["parent_execution_id"], row["parent_command_id"]) if row["parent_command_id"] is not None else None,
+            depth=row["depth"],
         )
 
     async def command(self, execution: Execution, command_id: int) -> tuple[str, int] | None:
@@ -68,8 +72,34 @@ class Loader:
         row = await self._database.row("load_command", execution.id, command_id)
         if row is None:
             return None
-        execution.commands[command_id] = issued_from_row(row, loads(row["input"]))
+        found = issued_from_row(row, loads(row["input"]))
+        execution.commands[command_id] = found
+        if found.sink is not None:
+            await self.given(execution, found)
         return row["status"], row["fence"]
+
+    async def given(self, execution: Execution, issued: Issued) -> Given:
+        """Return what a sink's command writes: the result or error of its call, or its loop's aggregate; read unless in memory."""
+        point = issued.sink
+        assert point is not None
+        if point.event == "loop.done":
+            if issued.run not in execution.aggregates:
+                execution.aggregates[issued.run] = await self.aggregate(execution, issued.run)
+            return Given(execution.aggregates[issued.run])
+        if point.command == 0:
+            return Given(Value.of(None))
+        if point.command not in execution.given:
+            row = await self._database.row("load_command", execution.id, point.command)
+            result = Value(row["result"].encode()) if row is not None and row["result"] is not None else None
+            error = loads(row["error"]) if row is not None and row["error"] is not None else None
+            execution.given[point.command] = Given(result if result is not None or error is not None else Value.of(None), error)
+        return execution.given[point.command]
+
+    async def pages(self, execution: Execution, run: int, item: int | None) -> None:
+        """Read what a pagination's calls have collected so far, unless it is in memory."""
+        if (run, item) not in execution.pages:
+            rows = await self._database.rows("load_pages", execution.id, run, -1 if item is None else item)
+            execution.pages[run, item] = [loads(row["value"]) for row in rows]
 
     async def names(self, execution: Execution, uses: Uses) -> None:
         """Read the step results and variables that are used and not in memory."""
@@ -139,6 +169,8 @@ class Loader:
                 plain = plain and execution.aggregates[run.id].size <= INLINE
             if plan.reads_items and (isinstance(given, Wake) or (isinstance(given, Done | Failed) and given.run == run.id)):
                 await self.items(execution, run.id)
+        if isinstance(given, Done | Failed) and collected(given):
+            await self.pages(execution, given.run, given.item)
         used = {root for root, _ in uses} | {attribute for _, attribute in uses}
         return plain and all(value is None or value.size <= INLINE for step, value in execution.results.items() if step in used)
 
@@ -158,6 +190,10 @@ class Loader:
             elif roots - execution.plan.step_names - RESERVED:
                 return None
         if isinstance(given, Done | Failed):
+            if collected(given) and (given.run, given.item) not in execution.pages:
+                return None
+            if given.sink is not None and not in_memory(execution, given.run, given.sink):
+                return None
             if (
                 given.item is not None
                 and execution.plan.steps[execution.state.runs[given.run].step].reads_items
@@ -185,6 +221,18 @@ def reads(plan: Plan, state: State, given: Input) -> tuple[Uses, bool]:
             return frozenset().union(*(step.routing for step in steps)), all(step.plain for step in steps)
         case _:
             return NOTHING, True
+
+
+def collected(given: Done | Failed) -> bool:
+    """Whether earlier calls of the pagination that an input belongs to have collected something."""
+    return given.paging.collected > 0 or (given.sink is not None and given.sink.collected > 0)
+
+
+def in_memory(execution: Execution, run: int, point: SinkPoint) -> bool:
+    """Whether what a sink was to write is in memory."""
+    if point.event == "loop.done":
+        return run in execution.aggregates
+    return point.command == 0 or point.command in execution.given
 
 
 def is_trivial(plan: Plan, state: State, run_id: int) -> bool:

@@ -11,13 +11,17 @@ from typing import Any
 from noetl.engine.inputs import Broken, Done, Failed, Input, Start
 from noetl.engine.outcome import Command, LoopRow, Outcome
 from noetl.engine.plan import Plan
+from noetl.engine.sinks import at as sink_at
 from noetl.engine.state import TERMINAL, encode
 from noetl.engine.value import Value, dumps
-from noetl.server.execution import Execution, command_input
+from noetl.server.execution import Execution, Given, Issued, command_input
 
 Json = Any
 CHUNK = 1000
 """How many loop items one row keeps."""
+PLAYBOOK = ("playbook", "playbooks")
+ENGINE, DEFAULT = "@engine", "default"
+"""The pool of commands that no worker runs, and the one that steps run in."""
 GRACE = 5.0
 """Seconds that the server which wants to be woken at once has before the sweep does it."""
 
@@ -84,16 +88,30 @@ def engine_input(execution: Execution, pending: Pending) -> Input:
             return pending.given
         case Report():
             known = execution.commands[pending.command]
+            carried = (known.fired, known.args, known.loop_results, known.attempt, known.paging, known.sink)
             if pending.error is not None:
-                return Failed(pending.at, pending.command, known.run, known.item, pending.error, pending.result, known.fired)
-            return Done(pending.at, pending.command, known.run, known.item, pending.result or Value.of(None), known.fired)
+                return Failed(pending.at, pending.command, known.run, known.item, pending.error, pending.result, *carried)
+            result = pending.result or Value.of(None)
+            given = given_to(execution, known)
+            if given is None:
+                return Done(pending.at, pending.command, known.run, known.item, result, *carried)
+            return Done(pending.at, pending.command, known.run, known.item, result, *carried, given.result, given.error)
+
+
+def given_to(execution: Execution, known: Issued) -> Given | None:
+    """Return what a sink's command was to write, from memory: None for what is no sink."""
+    if known.sink is None:
+        return None
+    if known.sink.event == "loop.done":
+        return Given(execution.aggregates.get(known.run))
+    return execution.given.get(known.sink.command, Given(Value.of(None)))
 
 
 def broken_input(execution: Execution, pending: Pending, at: float, error: Mapping[str, Json]) -> Input:
     """Return what the engine is told when it could not evaluate an input within its limits."""
     if isinstance(pending, Report):
         known = execution.commands[pending.command]
-        return Broken(at, error, pending.command, known.run, known.item)
+        return Broken(at, error, pending.command, known.run, known.item, known.sink)
     return Broken(at, error)
 
 
@@ -111,6 +129,9 @@ class Write:
     looped: dict[int, tuple[Any, ...]] = field(default_factory=dict)
     chunked: list[tuple[Any, ...]] = field(default_factory=list)
     handed: list[tuple[Handout, int]] = field(default_factory=list)
+    paged: list[tuple[Any, ...]] = field(default_factory=list)
+    amended: dict[int, tuple[Any, ...]] = field(default_factory=dict)
+    delayed: list[tuple[float, tuple[str, int, int]]] = field(default_factory=list)
     unborn: dict[int, int] = field(default_factory=dict)
     wake: float | None = None
     withdraw: bool = False
@@ -159,18 +180,19 @@ class Write:
     def _issue(self, pending: Pending, outcome: Outcome) -> None:
         handout = pending.handout if isinstance(pending, Report) else None
         for command in outcome.commands:
-            tool = self.execution.plan.steps[command.step].step.tool
-            assert tool is not None
-            pool = pool_of(self.execution.plan, command.step)
+            pool = pool_of(self.execution.plan, command.step) if command.sink is None else DEFAULT
             worker = None
-            if handout is not None and handout.free > 0 and handout.pool == pool:
+            if handout is not None and handout.free > 0 and handout.pool == pool and not command.delay:
                 handout.free -= 1
                 handout.commands.append((self.execution.id, command.id))
                 self.handed.append((handout, command.id))
                 worker = handout.worker_id
             self.issued[command.id] = [
-                self.execution.id, command.id, command.run, command.step, command.item, tool.kind, pool, _input_text(command), worker
+                self.execution.id, command.id, command.run, command.step, command.item, kind_of(self.execution.plan, command), pool,
+                _input_text(command), worker, command.attempt, moment(self.at + command.delay) if command.delay else None,
             ]  # fmt: skip
+            if command.delay:
+                self.delayed.append((command.delay, (pool, self.execution.id, command.id)))
 
     def _withdraw_unborn(self) -> None:
         """An execution that fails as it begins: the commands that it issued are withdrawn before they are ever stored."""
@@ -187,6 +209,11 @@ class Write:
             self.kept[name] = (eid, name, dumps(variable.value).decode(), variable.type, variable.step)
         for row in outcome.loops:
             self._loop(row)
+        for page in outcome.pages:
+            item = -1 if page.item is None else page.item
+            self.paged.append((eid, page.run, item, page.number, dumps(page.value).decode()))
+        for command, value in outcome.amended.items():
+            self.amended[command] = (eid, command, text(value))
 
     def _loop(self, row: LoopRow) -> None:
         """Add a loop's counts; what only its opening row says is kept from an earlier input of the same commit."""
@@ -209,8 +236,8 @@ class Write:
 
     @property
     def waiting(self) -> list[tuple[str, int, int]]:
-        """The commands that nobody was handed: (pool, execution, command)."""
-        return [(row[6], row[0], row[1]) for row in self.issued.values() if row[8] is None]
+        """The commands that may be claimed now and that nobody was handed: (pool, execution, command)."""
+        return [(row[6], row[0], row[1]) for row in self.issued.values() if row[8] is None and row[10] is None]
 
     def rows(self) -> tuple[tuple[Any, ...] | None, tuple[Any, ...] | None]:
         """Return the row of `begun` or that of `moved`."""
@@ -223,14 +250,23 @@ class Write:
         if self.begin is not None:
             head = (execution.id, execution.catalog_id, execution.path, execution.version, status, document)
             given = (encoded(dict(execution.payload)), encoded(dict(execution.workload)))
-            return (*head, *given, error, self.begin.parent, due, at), None
+            parent, command = execution.parent or (self.begin.parent, None)
+            return (*head, *given, error, parent, command, execution.depth, due, at), None
         return None, (execution.id, execution.revision, status, document, error, due, at, self.withdraw, self.revoke)
 
 
+def kind_of(plan: Plan, command: Command) -> str:
+    """Return the kind of tool that a command runs; of a sink with `sink:` before it."""
+    step = plan.steps[command.step].step
+    if command.sink is not None:
+        return f"sink:{sink_at(step, command.sink).tool.kind}"
+    return step.tool.kind if step.tool is not None else ""
+
+
 def pool_of(plan: Plan, step: str) -> str:
-    """Return the pool whose workers run a step."""
-    del plan, step
-    return "default"
+    """Return the pool whose workers run a step; a sub-playbook is the engine's own."""
+    tool = plan.steps[step].step.tool
+    return ENGINE if tool is not None and tool.kind in PLAYBOOK else DEFAULT
 
 
 def text(value: Value) -> str:

@@ -14,12 +14,16 @@ from typing import Any
 from noetl import __version__
 from noetl.bus import subjects
 from noetl.bus.jetstream import Bus
+from noetl.engine.state import TERMINAL
 from noetl.errors import NoetlError, Unavailable
+from noetl.server.children import Children
 from noetl.server.committer import Committer
 from noetl.server.content import Contents
 from noetl.server.evaluator import Evaluator
+from noetl.server.execution import Execution
 from noetl.server.listeners import Listeners
 from noetl.server.loader import Loader
+from noetl.server.pending import ENGINE
 from noetl.server.sweeper import Sweeper
 from noetl.server.vault import Vault, read_key, verify
 from noetl.settings import Postgres, Secret, Settings
@@ -62,6 +66,7 @@ class Runtime:
             moved=self.moved,
             clock=time.time,
         )
+        self.children = Children(self)
         self.sweeper = Sweeper(self)
         self.waiting: set[str] = set()
         self.stopping = asyncio.Event()
@@ -111,17 +116,21 @@ class Runtime:
         by_pool: dict[str, list[tuple[str, int, int]]] = {}
         for command in commands:
             by_pool.setdefault(command[0], []).append(command)
+        for _, execution_id, command_id in by_pool.pop(ENGINE, ()):
+            self.children.begin(execution_id, command_id)
         for pool in by_pool:
             self.waiting.add(pool)
             self.listeners.ring(pool)
         if self.bus is not None:
             self.spawn(self.bus.ring([command for rung in by_pool.values() for command in rung[:RINGS]]))
 
-    def moved(self, execution_id: int, revoked: bool) -> None:
+    def moved(self, execution: Execution, revoked: bool) -> None:
         """Tell whoever watches an execution that it has moved on, and workers when commands of it were revoked."""
-        self.listeners.moved(execution_id)
+        self.listeners.moved(execution.id)
         if revoked and self.bus is not None:
-            self.spawn(self.bus.tell(subjects.CANCELLED, str(execution_id).encode()))
+            self.spawn(self.bus.tell(subjects.CANCELLED, str(execution.id).encode()))
+        if execution.state.status in TERMINAL:
+            self.children.ended(execution)
 
     def execution_id(self) -> int:
         """Return a new execution id: milliseconds, a number of this process, a counter."""

@@ -68,6 +68,7 @@ class Sweeper:
         if lost:
             logger.warning("%d leases ran out; their commands wait again", len(lost))
             runtime.ring((row["pool"], row["execution_id"], row["command_id"]) for row in lost)
+        await runtime.children.sweep()
         await self._ring_again([(row["pool"], row["execution_id"], row["command_id"]) for row in unclaimed])
 
     async def _ring_again(self, commands: list[tuple[str, int, int]]) -> None:

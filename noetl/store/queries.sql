@@ -28,10 +28,13 @@ ORDER BY version DESC LIMIT 1
 
 -- name: apply
 SELECT execution_id, command_id, run_id FROM apply(
-    $1::begun[], $2::moved[], $3::ended[], $4::issued[], $5::happened[], $6::kept[], $7::looped[], $8::chunked[], $9::interval)
+    $1::begun[], $2::moved[], $3::ended[], $4::issued[], $5::happened[], $6::kept[], $7::looped[], $8::chunked[], $9::paged[],
+    $10::amended[], $11::interval)
 
 -- name: load_execution
-SELECT execution_id, catalog_id, path, version, status, revision, state, payload, workload FROM execution WHERE execution_id = $1
+SELECT execution_id, catalog_id, path, version, status, revision, state, payload, workload, error, parent_execution_id, parent_command_id,
+       depth
+FROM execution WHERE execution_id = $1
 
 -- name: load_variables
 SELECT name, value FROM variable WHERE execution_id = $1
@@ -40,17 +43,24 @@ SELECT name, value FROM variable WHERE execution_id = $1
 -- The latest finished run of each of these steps: a command's result, or a loop (result NULL, is_loop) that is read by its run.
 SELECT DISTINCT ON (step) step, run_id, command_id, result, is_loop FROM (
     SELECT step, run_id, command_id, result, false AS is_loop FROM command
-    WHERE execution_id = $1 AND step = ANY($2::text[]) AND item IS NULL
+    WHERE execution_id = $1 AND step = ANY($2::text[]) AND item IS NULL AND kind NOT LIKE 'sink:%'
       AND (status = 'done' OR (status = 'failed' AND result IS NOT NULL))
     UNION ALL
     SELECT step, run_id, NULL, result, true FROM loop WHERE execution_id = $1 AND step = ANY($2::text[]) AND closed AND cancelled = 0
-) found ORDER BY step, run_id DESC
+) found ORDER BY step, run_id DESC, command_id DESC
 
 -- name: load_aggregate
+-- Of an item that was called more than once, the last call counts; one that failed has no result.
 SELECT l.result, l.total, l.done, l.failed,
-       (SELECT coalesce('[' || string_agg(coalesce(c.result::text, 'null'), ',' ORDER BY c.item) || ']', '[]')
-        FROM command c WHERE c.execution_id = l.execution_id AND c.run_id = l.run_id AND c.item IS NOT NULL AND c.step = l.step) AS results
+       (SELECT coalesce('[' || string_agg(coalesce(last.result, 'null'), ',' ORDER BY last.item) || ']', '[]')
+        FROM (SELECT DISTINCT ON (c.item) c.item, CASE WHEN c.status = 'done' THEN c.result::text END AS result
+              FROM command c
+              WHERE c.execution_id = l.execution_id AND c.run_id = l.run_id AND c.item IS NOT NULL AND c.kind NOT LIKE 'sink:%'
+              ORDER BY c.item, c.command_id DESC) last) AS results
 FROM loop l WHERE l.execution_id = $1 AND l.run_id = $2
+
+-- name: load_pages
+SELECT value FROM page WHERE execution_id = $1 AND run_id = $2 AND item = $3 ORDER BY number
 
 -- name: load_items
 SELECT items FROM loop_items WHERE execution_id = $1 AND run_id = $2 ORDER BY chunk
@@ -59,14 +69,14 @@ SELECT items FROM loop_items WHERE execution_id = $1 AND run_id = $2 ORDER BY ch
 SELECT args, loop_results, total, iterator FROM loop WHERE execution_id = $1 AND run_id = $2
 
 -- name: load_command
-SELECT run_id, step, item, fence, status, attempt, input FROM command WHERE execution_id = $1 AND command_id = $2
+SELECT run_id, step, item, fence, status, attempt, input, result, error FROM command WHERE execution_id = $1 AND command_id = $2
 
 -- name: claim
 -- Lease the longest waiting commands of a pool to a worker.
 UPDATE command c
 SET status = 'running', worker_id = $2, fence = c.fence + 1, unlisted = 0, claimed_at = now(), lease_until = now() + $3::interval
 FROM (SELECT w.execution_id, w.command_id, e.revision FROM command w JOIN execution e ON e.execution_id = w.execution_id AND e.status = 'RUNNING'
-      WHERE w.status = 'waiting' AND w.pool = $1 ORDER BY w.created_at LIMIT $4 FOR UPDATE OF w SKIP LOCKED) free
+      WHERE w.status = 'waiting' AND w.pool = $1 AND w.available_at <= now() ORDER BY w.available_at LIMIT $4 FOR UPDATE OF w SKIP LOCKED) free
 WHERE c.execution_id = free.execution_id AND c.command_id = free.command_id
 RETURNING c.execution_id, c.command_id, c.run_id, c.step, c.item, c.fence, c.attempt, c.input, free.revision
 
@@ -137,12 +147,36 @@ RETURNING c.execution_id, c.command_id, c.pool
 -- name: sweep_quarantined
 -- Commands whose worker was lost once too often: the caller ends them.
 SELECT c.execution_id, c.command_id, c.run_id, c.item, c.fence, c.attempt, c.input, c.lost FROM command c
-WHERE c.status = 'running' AND c.lease_until < now() AND c.unlisted < 2 AND c.lost >= $1 LIMIT 100
+WHERE c.status = 'running' AND c.pool <> '@engine' AND c.lease_until < now() AND c.unlisted < 2 AND c.lost >= $1 LIMIT 100
 
 -- name: sweep_unclaimed
 -- Commands that nobody claimed for a while: their ring may be lost.
 SELECT c.execution_id, c.command_id, c.pool FROM command c JOIN execution e ON e.execution_id = c.execution_id AND e.status = 'RUNNING'
-WHERE c.status = 'waiting' AND c.created_at < now() - $1::interval ORDER BY c.created_at LIMIT 2000
+WHERE c.status = 'waiting' AND c.pool <> '@engine' AND c.available_at < now() - $1::interval ORDER BY c.available_at LIMIT 2000
+
+-- name: engine_claim
+-- Take a sub-playbook's command: from here on its child is what it waits for, until `lease_until`.
+UPDATE command SET status = 'running', worker_id = '@engine', fence = fence + 1, claimed_at = now(), started_at = now(),
+                   lease_until = now() + $3::interval
+WHERE execution_id = $1 AND command_id = $2 AND status = 'waiting' AND pool = '@engine'
+RETURNING fence
+
+-- name: engine_forgotten
+-- Commands of sub-playbooks that nobody looks after: not begun, without a child, with a child that is over, or past their time.
+SELECT c.execution_id, c.command_id, c.status, c.fence, child.execution_id AS child, child.status AS child_status,
+       c.lease_until < now() AS expired
+FROM command c LEFT JOIN execution child ON child.parent_execution_id = c.execution_id AND child.parent_command_id = c.command_id
+WHERE c.pool = '@engine' AND c.status IN ('waiting', 'running') AND greatest(c.available_at, c.claimed_at) < now() - interval '3 s'
+  AND (child.execution_id IS NULL OR child.status IN ('COMPLETED', 'FAILED', 'CANCELLED') OR c.lease_until < now())
+LIMIT 100
+
+-- name: orphans
+-- Executions that run although the one that waited for them is over.
+SELECT e.execution_id FROM execution e JOIN execution p ON p.execution_id = e.parent_execution_id
+WHERE e.status IN ('RUNNING', 'PAUSED') AND e.parent_command_id IS NOT NULL AND p.status NOT IN ('RUNNING', 'PAUSED') LIMIT 100
+
+-- name: children_running
+SELECT execution_id FROM execution WHERE parent_execution_id = $1 AND parent_command_id IS NOT NULL AND status IN ('RUNNING', 'PAUSED')
 
 -- name: sweep_due
 SELECT execution_id FROM execution WHERE due_at < now() AND status = 'RUNNING' ORDER BY due_at LIMIT 1000
@@ -192,18 +226,19 @@ WHERE e.execution_id = $1 AND e.seq > $2 ORDER BY e.seq LIMIT $3
 
 -- name: steps
 -- One row a run of a step.
-SELECT c.step, c.run_id, min(c.command_id) AS first, max(c.kind) AS kind, count(*) FILTER (WHERE c.status = 'running') AS running,
+SELECT c.step, c.run_id, min(c.command_id) AS first, (array_agg(c.kind ORDER BY c.command_id))[1] AS kind, count(*) FILTER (WHERE c.status = 'running') AS running,
        count(*) FILTER (WHERE c.status = 'waiting') AS waiting, count(*) FILTER (WHERE c.status = 'done') AS done,
        count(*) FILTER (WHERE c.status = 'failed') AS failed, count(*) FILTER (WHERE c.status = 'cancelled') AS cancelled,
        max(c.attempt) AS attempts, sum(c.lost) AS lost, min(coalesce(c.started_at, c.claimed_at)) AS started_at,
        max(c.finished_at) AS ended_at, min(c.created_at) AS created_at, (array_agg(c.worker_id ORDER BY c.command_id DESC))[1] AS worker_id,
-       (array_agg(c.error::text ORDER BY c.command_id) FILTER (WHERE c.error IS NOT NULL))[1] AS error,
+       (array_agg(c.error::text ORDER BY c.command_id DESC) FILTER (WHERE c.error IS NOT NULL))[1] AS error,
+       (array_agg(c.status ORDER BY c.command_id DESC) FILTER (WHERE c.kind NOT LIKE 'sink:%'))[1] AS last,
        l.total, l.done AS loop_done, l.failed AS loop_failed, l.cancelled AS loop_cancelled, l.closed, l.closed_at
 FROM command c LEFT JOIN loop l ON l.execution_id = c.execution_id AND l.run_id = c.run_id
 WHERE c.execution_id = $1
 GROUP BY c.run_id, c.step, l.total, l.done, l.failed, l.cancelled, l.closed, l.closed_at
 UNION ALL
-SELECT l.step, l.run_id, 0, '', 0, 0, 0, 0, 0, 1, 0, l.created_at, l.closed_at, l.created_at, NULL, NULL,
+SELECT l.step, l.run_id, 0, '', 0, 0, 0, 0, 0, 1, 0, l.created_at, l.closed_at, l.created_at, NULL, NULL, NULL,
        l.total, l.done, l.failed, l.cancelled, l.closed, l.closed_at
 FROM loop l WHERE l.execution_id = $1 AND l.total = 0
 ORDER BY run_id
@@ -264,7 +299,7 @@ SELECT count(*) FROM migrations
 
 -- name: pool_waits
 SELECT EXISTS (SELECT 1 FROM command c JOIN execution e ON e.execution_id = c.execution_id AND e.status = 'RUNNING'
-               WHERE c.pool = $1 AND c.status = 'waiting')
+               WHERE c.pool = $1 AND c.status = 'waiting' AND c.available_at <= now())
 
 -- name: schema_exists
 SELECT EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = $1)

@@ -58,3 +58,7 @@ class Call:
     context: Callable[[str], Json]
     secrets: set[str] = field(default_factory=set)
     """Values to be masked in whatever leaves the tool; a tool adds those that it learns."""
+    data: Json = None
+    """What a sink is to write."""
+    has_data: bool = False
+    """Whether the playbook says what to write; if not, it is the result of the step."""

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import resource
-import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import duckdb
 import orjson
 
 from noetl.tools.base import Call, Json, ToolError
+from noetl.tools.duckdb_file import opened, reason_of
 from noetl.tools.sql import Statement, statements
 
-_MEMORY = ":memory:"
-_THREADS = 2
-_WAIT = 0.02
 _CONTROL = frozenset({"BEGIN", "START", "COMMIT", "ROLLBACK", "END", "ABORT"})
 _ALONE = _CONTROL | {"ATTACH", "DETACH", "USE", "CHECKPOINT", "FORCE", "VACUUM", "IMPORT", "EXPORT"}
 _COUNTING = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE", "COPY", "CREATE"})
@@ -31,8 +23,7 @@ def run(call: Call) -> Json:
         raise ToolError("there is no SQL statement to run", type="config")
     if call.config.get("auth"):
         raise ToolError("auth of a duckdb step needs DuckDB's extensions, which this version does not load", type="config")
-    path = _path(call)
-    with _alone(path, call), contextlib.closing(_connect(path, call)) as connection:
+    with opened(call.config, call) as connection:
         return _run_all(connection, script)
 
 
@@ -65,7 +56,7 @@ def _run_one(connection: duckdb.DuckDBPyConnection, statement: Statement) -> tup
     except duckdb.OutOfMemoryException as error:
         raise MemoryError from error
     except duckdb.Error as error:
-        raise ToolError(f"{_first_lines(error)} (in: {statement.excerpt})", type=type(error).__name__) from error
+        raise ToolError(f"{reason_of(error)} (in: {statement.excerpt})", type=type(error).__name__) from error
     documents = [index for index, column in enumerate(description) if str(column[1]) == "JSON"]
     if documents:
         fetched = [tuple(_document(value) if index in documents else value for index, value in enumerate(row)) for row in fetched]
@@ -74,59 +65,3 @@ def _run_one(connection: duckdb.DuckDBPyConnection, statement: Statement) -> tup
 
 def _document(value: Any) -> Json:
     return orjson.loads(value) if isinstance(value, str) else value
-
-
-def _path(call: Call) -> str:
-    database = call.config.get("database")
-    if database == _MEMORY:
-        return _MEMORY
-    if database:
-        path = Path(str(database)).absolute()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return str(path)
-    call.execution_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return str(call.execution_dir / "execution.duckdb")
-
-
-@contextlib.contextmanager
-def _alone(path: str, call: Call) -> Iterator[None]:
-    """Wait until no other step of this machine has the file open: DuckDB lets one process in at a time."""
-    if path == _MEMORY:
-        yield
-        return
-    deadline = time.monotonic() + call.timeout
-    with Path(f"{path}.lock").open("a") as lock:
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise ToolError(f"another step has kept {path} for {call.timeout:g} s", type="timeout") from None
-                time.sleep(_WAIT)
-        yield
-
-
-def _connect(path: str, call: Call) -> duckdb.DuckDBPyConnection:
-    call.workdir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    config: dict[str, Any] = {
-        "threads": _THREADS,
-        "memory_limit": f"{_memory() // 1024**2}MiB",
-        "temp_directory": str(call.workdir),
-        "autoinstall_known_extensions": False,
-        "autoload_known_extensions": True,
-    }
-    try:
-        return duckdb.connect(path, config=config)
-    except duckdb.Error as error:
-        raise ToolError(f"the database {path} cannot be opened: {_first_lines(error)}", type=type(error).__name__) from error
-
-
-def _memory() -> int:
-    """Return half of what this process may have, so that the rows still fit beside DuckDB's own."""
-    limit = resource.getrlimit(resource.RLIMIT_DATA)[0]
-    return 1024**3 if limit == resource.RLIM_INFINITY else max(64 * 1024**2, limit // 2)
-
-
-def _first_lines(error: Exception) -> str:
-    return "\n".join(str(error).splitlines()[:6])

@@ -16,11 +16,13 @@ class Kind:
 
     `language` is that of the text which it executes; the text arrives as `config["code"]`. A kind that `limits_itself` ends by itself at
     its time limit; the others are killed.
+    `gives_secrets` is for a kind whose result is a secret that the playbook asked for: it is masked in all but the result.
     """
 
     run: str
     language: Literal["python", "sql", "shell"] | None = None
     limits_itself: bool = False
+    gives_secrets: bool = False
 
 
 KINDS: dict[str, Kind] = {
@@ -29,19 +31,31 @@ KINDS: dict[str, Kind] = {
     "postgres": Kind("noetl.tools.postgres:run", language="sql", limits_itself=True),
     "duckdb": Kind("noetl.tools.duckdb:run", language="sql"),
     "shell": Kind("noetl.tools.shell:run", language="shell"),
+    "secrets": Kind("noetl.tools.secrets:run", gives_secrets=True),
+    "transfer": Kind("noetl.tools.transfer:run", limits_itself=True),
+}
+
+SINKS: dict[str, Kind] = {
+    "event": Kind("noetl.tools.sinks.event:run"),
+    "event_log": Kind("noetl.tools.sinks.event:run"),
+    "postgres": Kind("noetl.tools.sinks.postgres:run", language="sql", limits_itself=True),
+    "duckdb": Kind("noetl.tools.sinks.duckdb:run", language="sql"),
+    "python": Kind("noetl.tools.sinks.python:run", language="python"),
+    "http": Kind("noetl.tools.sinks.http:run", limits_itself=True),
 }
 
 
-def find(kind: str) -> Kind:
-    """Return the entry of a kind; ToolError names those that there are."""
+def find(kind: str, *, sink: bool = False) -> Kind:
+    """Return the entry of a kind of tool or sink; ToolError names those that there are."""
+    table, what = (SINKS, "sink") if sink else (KINDS, "tool")
     try:
-        return KINDS[kind]
+        return table[kind]
     except KeyError:
-        raise ToolError(f"this worker has no tool {kind!r}; it has {', '.join(KINDS)}", type="unknown_tool") from None
+        raise ToolError(f"this worker has no {what} {kind!r}; it has {', '.join(table)}", type="unknown_tool") from None
 
 
-def load(kind: str) -> Callable[[Call], Json]:
+def load(kind: str, *, sink: bool = False) -> Callable[[Call], Json]:
     """Import a kind's `run`; it returns the result, or a coroutine of it."""
-    module, _, function = find(kind).run.partition(":")
+    module, _, function = find(kind, sink=sink).run.partition(":")
     run: Callable[[Call], Any] = getattr(importlib.import_module(module), function)
     return run

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 _TOKEN = re.compile(
@@ -16,6 +16,10 @@ _TOKEN = re.compile(
     | (?P<line>--[^\n]*)
     | (?P<block>/\*)
     | (?P<end>;)
+    | ::
+    | :(?P<named>[A-Za-z_]\w*)
+    | \$(?P<number>\d+)
+    | (?P<next>%s)\b
     """,
     re.VERBOSE | re.DOTALL,
 )
@@ -23,6 +27,8 @@ _BLOCK_EDGE = re.compile(r"/\*|\*/")
 _LEADING = re.compile(r"\s+|--[^\n]*|(?P<block>/\*)")
 _WORD = re.compile(r"\w+")
 _SHOWN = 120
+_BEFORE_NO_PLACEHOLDER = frozenset("]['\")}:")
+"""What stands ahead of a colon in a slice, a struct or a cast."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +62,56 @@ def statements(text: str) -> list[Statement]:
     return [Statement(piece) for piece in bare if piece]
 
 
+def filled(text: str, write: Callable[[str | int], str], *, positional: bool = False) -> str:
+    """Replace each placeholder `:name` outside quotes and comments by what `write(name)` returns.
+
+    `positional` ones are `%s` and `$1` too, for which `write` is given their number from 0.
+    """
+    pieces: list[str] = []
+    begin = count = 0
+    for match in _tokens(text):
+        key: str | int
+        if match["named"] and not _is_part_of_value(text, match.start()):
+            key = match["named"]
+        elif positional and match["number"]:
+            key = int(match["number"]) - 1
+        elif positional and match["next"]:
+            key, count = count, count + 1
+        else:
+            continue
+        pieces += (text[begin : match.start()], write(key))
+        begin = match.end()
+    return "".join((*pieces, text[begin:]))
+
+
+def placeholders(text: str) -> set[str]:
+    """Return the names of the placeholders `:name` in a text."""
+    names: set[str] = set()
+
+    def note(name: str | int) -> str:
+        names.add(str(name))
+        return ""
+
+    filled(text, note)
+    return names
+
+
+def _is_part_of_value(text: str, start: int) -> bool:
+    before = text[start - 1] if start else " "
+    return before in _BEFORE_NO_PLACEHOLDER or before.isalnum() or before == "_"
+
+
 def _semicolons(text: str) -> Iterator[int]:
+    return (match.start() for match in _tokens(text) if match["end"])
+
+
+def _tokens(text: str) -> Iterator[re.Match[str]]:
+    """Yield what stands in no quotes, no dollar quotes and no comment, and quotes as a whole."""
     position = 0
     while match := _TOKEN.search(text, position):
         position = match.end()
-        if match["end"]:
-            yield match.start()
-        elif match["dollar"]:
+        yield match
+        if match["dollar"]:
             close = text.find(match["dollar"], position)
             position = len(text) if close < 0 else close + len(match["dollar"])
         elif match["block"]:

@@ -24,10 +24,11 @@ from noetl.playbook.duration import seconds
 from noetl.playbook.expression import Templates
 from noetl.tools import registry
 from noetl.tools.base import Call, Json, ToolError
-from noetl.worker import encoding, frames
+from noetl.worker import encoding, frames, sink
 from noetl.worker.context import Context
-from noetl.worker.masking import Masks, secrets_of
-from noetl.worker.preparation import rendered_args, rendered_config
+from noetl.worker.keychain import Find, Keychain, finder, token_function
+from noetl.worker.masking import Masks
+from noetl.worker.preparation import Reading, rendered_args, rendered_config
 from noetl.worker.surroundings import LOOP_THREADS, Output, Surroundings, confine, quiet_signals
 
 _JOBS_OF_ONE_PROCESS = 1000
@@ -58,8 +59,8 @@ def _templates(envelopes: tuple[str, ...]) -> Templates:
 
 
 @functools.cache
-def _tool(kind: str) -> Callable[[Call], Any]:
-    return registry.load(kind)
+def _tool(kind: str, is_sink: bool) -> Callable[[Call], Any]:
+    return registry.load(kind, sink=is_sink)
 
 
 class Child:
@@ -108,7 +109,7 @@ class Child:
         """Return the result's JSON text and the failure; either may be None, a failure may come with a result."""
         try:
             value = self._call(job, secrets)
-            failure = _reported(value)
+            failure = _reported(value) if job["sink"] is None or job["kind"] == "python" else None
         except ToolError as error:
             value, failure = error.result, error
         except NoetlError as error:
@@ -123,19 +124,26 @@ class Child:
             text = encoding.encode(value, self._options.max_result)
         except ToolError as error:
             return None, failure or error
-        return (Masks(secrets).json(text) if secrets else text), failure
+        return (Masks(secrets).json(text) if secrets and not _gives_secrets(job) else text), failure
 
     def _call(self, job: dict[str, Any], secrets: set[str]) -> Json:
-        kind = registry.find(job["kind"])
+        is_sink = job["sink"] is not None
+        kind = registry.find(job["kind"], sink=is_sink)
         templates = _templates(tuple(job["envelopes"]))
+        find = finder(self._fetch, secrets)
         scope: dict[str, Any] = job["scope"]
-        args = rendered_args(job, templates, {**scope, "now": _now})
+        functions = {"now": _now} if "token" in scope else {"now": _now, "token": token_function(find)}
+        if job["keychain"]:
+            scope["keychain"] = Keychain(job["keychain"], templates, {**scope, **functions}, find, secrets)
+        args = rendered_args(job, templates, {**scope, **functions})
         scope = {**scope, **args, "args": args}
-        config = rendered_config(job["config"], kind, templates, {**scope, "now": _now})
+        if is_sink:
+            scope |= sink.names(job["sink"], {**scope, **functions}, templates)
+        config = rendered_config(job, kind, templates, {**functions, **scope, "now": _now}, Reading(find, secrets, code_optional=is_sink))
         if job["kind"] == "python":
             args = {name: parse_json_text(value) for name, value in args.items()}
-        call = self._as_call(job, kind, config, args, scope, secrets)
-        result = _tool(job["kind"])(call)
+        call = self._as_call(job, kind, config, args, scope, find, secrets)
+        result = _tool(job["kind"], is_sink)(call)
         return self._event_loop().run_until_complete(result) if inspect.iscoroutine(result) else result
 
     def _as_call(
@@ -145,6 +153,7 @@ class Child:
         config: dict[str, Json],
         args: dict[str, Json],
         scope: dict[str, Any],
+        find: Find,
         secrets: set[str],
     ) -> Call:
         fetch = functools.cache(functools.partial(self._fetch, "context"))
@@ -155,11 +164,6 @@ class Child:
             if inline and name not in context.known:
                 raise KeyError(name)
             return context[name]
-
-        def credential(name: str) -> Mapping[str, Json]:
-            data = self._fetch("credential", name)
-            secrets.update(secrets_of(data))
-            return data if isinstance(data, dict) else {}
 
         return Call(
             kind=job["kind"],
@@ -172,9 +176,11 @@ class Child:
             timeout=self._timeout(job, config),
             workdir=Path(job["workdir"]),
             execution_dir=Path(job["execution_dir"]),
-            credential=credential,
+            credential=find,
             context=value_of,
             secrets=secrets,
+            data=scope.get("data") if job["sink"] is not None else None,
+            has_data=job["sink"] is not None and job["sink"]["has_data"],
         )
 
     def _timeout(self, job: dict[str, Any], config: Mapping[str, Json]) -> float:
@@ -209,6 +215,11 @@ class Child:
             self._loop = asyncio.new_event_loop()
             self._loop.set_default_executor(ThreadPoolExecutor(4, thread_name_prefix=LOOP_THREADS))
         return self._loop
+
+
+def _gives_secrets(job: dict[str, Any]) -> bool:
+    kind = registry.KINDS.get(job["kind"])
+    return kind is not None and kind.gives_secrets and job["sink"] is None
 
 
 def _now() -> datetime.datetime:

@@ -13,7 +13,7 @@ import orjson
 from noetl.errors import NoetlError
 from noetl.playbook.duration import seconds
 from noetl.playbook.model import Json
-from noetl.tools.registry import KINDS
+from noetl.tools.registry import KINDS, SINKS
 from noetl.worker import frames
 from noetl.worker.job import Done, Failed, Job, Outcome
 from noetl.worker.supervisor import describe
@@ -55,7 +55,7 @@ class Child(asyncio.Protocol):
     async def perform(self, job: Job, message: bytes) -> Outcome:
         """Send the job and return its outcome."""
         assert self._transport is not None
-        self.job, self.used_secrets, self._failure = job, False, None
+        self.job, self.used_secrets, self._failure = job, bool(job.keychain), None
         outcome: asyncio.Future[Outcome] = self._loop.create_future()
         self._outcome = outcome
         if self._exited or self._hung_up:
@@ -140,7 +140,7 @@ class Child(asyncio.Protocol):
             self._timer.cancel()
         if self.job is None:
             return
-        kind = KINDS.get(self.job.tool.kind)
+        kind = (KINDS if self.job.sink is None else SINKS).get(self.job.tool.kind)
         grace = _GRACE if kind is not None and kind.limits_itself else 0.0
         self._timer = self._loop.call_later(limit + grace, self.stop, "timeout", f"ran longer than {limit:g} s")
 

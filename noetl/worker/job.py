@@ -19,6 +19,10 @@ class Job:
     `tool_args` (in `tool`) and `step_args` are templates, `run_args` values that came with the transition. `scope` holds the values of the
     names that the templates use; a value may be an `orjson.Fragment`, which travels undecoded. `partial` are the names of which `scope` has
     only some keys; `names` are further names that `context` can fetch, None where nobody counted them.
+
+    `overrides` are values, laid over the rendered config: `params` and `headers` name by name. `keychain` are the playbook's entries
+    (`name`, `kind`, `config`) in their order, or those of them that this call can use. A job with `sink` (`data`, a template, and
+    `has_data`) writes: its tool is the sink's, and `scope` has the full result of the call as `this`.
     """
 
     key: Key
@@ -32,6 +36,9 @@ class Job:
     idempotency_key: str = ""
     names: tuple[str, ...] | None = None
     partial: tuple[str, ...] = ()
+    overrides: Mapping[str, Json] = field(default_factory=dict)
+    keychain: tuple[Mapping[str, Json], ...] = ()
+    sink: Mapping[str, Json] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 from noetl.errors import NoetlError
 from noetl.playbook.duration import seconds
-from noetl.playbook.model import Playbook
+from noetl.playbook.model import Playbook, Sink, Step
 from noetl.playbook.parse import parse
 from noetl.settings import Settings
 from noetl.worker.api import Api
@@ -26,6 +26,7 @@ class Seen:
 
     playbook: Playbook
     envelopes: tuple[str, ...]
+    keychain: tuple[Mapping[str, Json], ...]
 
 
 class Playbooks:
@@ -39,9 +40,11 @@ class Playbooks:
     async def job(self, command: Mapping[str, Json]) -> Job:
         """Return a command as a job for a child process."""
         seen = self._seen.get(command["catalog_id"]) or await self._read(command["catalog_id"])
-        step = seen.playbook.steps.get(command["step"])
-        if step is None or step.tool is None:
-            raise NoetlError(f"step {command['step']} has no tool in this version of the playbook", code="internal")
+        step = seen.playbook.steps[command["step"]]
+        sink = _sink(step, *command["sink"]) if command.get("sink") else None
+        tool = sink.tool if sink is not None else step.tool
+        if tool is None:
+            raise NoetlError(f"step {step.name} has no tool", code="internal")
         eid, number = command["execution_id"], command["command_id"]
         scope = command["scope"]
         scope["execution_id"] = eid
@@ -51,25 +54,34 @@ class Playbooks:
         return Job(
             key=(eid, number, command["fence"]),
             step=step.name,
-            tool=step.tool,
-            step_args=step.args,
+            tool=tool,
+            step_args=step.args if sink is None else {},
             run_args=command["run_args"],
             scope=scope,
             envelopes=seen.envelopes,
-            timeout=_timeout(step.tool.config, self._settings.step_timeout),
+            timeout=_timeout(tool.config, self._settings.step_timeout),
             idempotency_key=f"{eid}:{number}",
             names=None,
             partial=tuple(command["partial"]),
+            sink={"data": sink.data, "has_data": sink.has_data} if sink is not None else None,
+            keychain=seen.keychain,
+            overrides=command.get("overrides") or {},
         )
 
     async def _read(self, catalog_id: str) -> Seen:
         entry = await self._api.get(f"/api/catalog/entry?catalog_id={catalog_id}")
         playbook = await asyncio.to_thread(parse, entry["content"], entry["path"])
-        seen = Seen(playbook, tuple(sorted({*playbook.steps, "response", "result", "this", "data"})))
+        envelopes = tuple(sorted({*playbook.steps, "response", "result", "this", "data"}))
+        keychain = tuple({"name": entry.name, "kind": entry.kind, "config": entry.config} for entry in playbook.keychain)
+        seen = Seen(playbook, envelopes, keychain)
         self._seen[catalog_id] = seen
         if len(self._seen) > KEPT:
             self._seen.popitem(last=False)
         return seen
+
+
+def _sink(step: Step, rule: int, number: int) -> Sink:
+    return [action for action in step.rules[rule].then if isinstance(action, Sink)][number]
 
 
 def _timeout(config: Mapping[str, Json], default: float) -> float:

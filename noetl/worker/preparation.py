@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from noetl.playbook import arguments
@@ -13,6 +14,8 @@ from noetl.playbook.model import Json
 from noetl.tools import script
 from noetl.tools.base import ToolError
 from noetl.tools.registry import Kind
+from noetl.tools.request import Find
+from noetl.worker.overrides import overridden
 
 _FIELDS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "python": (("code_b64", "code_base64"), ("code",)),
@@ -32,20 +35,34 @@ def rendered_args(job: Mapping[str, Any], templates: Templates, scope: Mapping[s
     return {name: value if name in run_args else templates.render(value, scope) for name, value in written.items()}
 
 
-def rendered_config(config: Mapping[str, Json], kind: Kind, templates: Templates, scope: Mapping[str, Any]) -> dict[str, Json]:
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What it takes to read the code of a config: the credentials of its `script`, and whether there may be none."""
+
+    find: Find
+    secrets: set[str]
+    code_optional: bool = False
+
+
+def rendered_config(
+    job: Mapping[str, Any], kind: Kind, templates: Templates, scope: Mapping[str, Any], reading: Reading
+) -> dict[str, Json]:
     """Return the config with its templates rendered; `code` is the text to execute (a list of commands for a shell)."""
-    if kind.language is None:
-        return {name: templates.render(value, scope) for name, value in config.items()}
-    code_fields = _CODE_FIELDS[kind.language]
+    config = job["config"]
+    code_fields = _CODE_FIELDS[kind.language] if kind.language is not None else ()
     rendered = {name: templates.render(value, scope) for name, value in config.items() if name not in code_fields}
-    rendered["code"] = _code(config, kind.language, templates, scope)
-    return rendered
+    if kind.language is not None:
+        rendered["code"] = _code(config, kind.language, templates, scope, reading)
+    return overridden(rendered, job["overrides"]) if job["overrides"] else rendered
 
 
-def _code(config: Mapping[str, Json], language: str, templates: Templates, scope: Mapping[str, Any]) -> Json:
+def _code(config: Mapping[str, Json], language: str, templates: Templates, scope: Mapping[str, Any], reading: Reading) -> Json:
     encoded, plain = _FIELDS[language]
-    if config.get("script"):
-        text: Json = script.load(templates.render(config["script"], scope))
+    written = config.get("script")
+    if isinstance(written, Mapping) and _source_type(written) == "inline":
+        return _rendered_code(script.load(written, reading.find, reading.secrets), language, templates, scope)
+    if written:
+        text: Json = script.load(templates.render(written, scope), reading.find, reading.secrets)
         return text if language == "python" else _rendered_code(text, language, templates, scope)
     for name in encoded:
         if config.get(name):
@@ -54,7 +71,14 @@ def _code(config: Mapping[str, Json], language: str, templates: Templates, scope
     for name in plain:
         if config.get(name):
             return _rendered_code(config[name], language, templates, scope)
+    if reading.code_optional and language != "python":
+        return None
     raise ToolError(f"there is nothing to run: give {' or '.join((*plain[:2], *encoded[:1]))}", type="config")
+
+
+def _source_type(written: Mapping[str, Json]) -> Json:
+    source = written.get("source")
+    return source.get("type") if isinstance(source, Mapping) else source
 
 
 def _rendered_code(value: Json, language: str, templates: Templates, scope: Mapping[str, Any]) -> Json:

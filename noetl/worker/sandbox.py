@@ -209,6 +209,9 @@ def _message(job: Job, workdir: str) -> bytes:
         "idempotency_key": job.idempotency_key,
         "names": job.names,
         "partial": job.partial,
+        "overrides": job.overrides,
+        "keychain": job.keychain,
+        "sink": job.sink,
         "workdir": _call_folder(workdir, job.key),
         "execution_dir": _execution_folder(workdir, job.key[0]),
     }

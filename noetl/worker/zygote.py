@@ -25,7 +25,16 @@ REPORT = struct.Struct("!cIii")
 FORK, KILL = b"F", b"K"
 READY, FORKED, REFUSED, EXITED = b"R", b"S", b"N", b"X"
 
-_WHEN_IDLE = ("noetl.tools.http", "noetl.tools.postgres", "noetl.tools.shell", "noetl.tools.duckdb")
+_WHEN_IDLE = (
+    "noetl.tools.http",
+    "noetl.tools.postgres",
+    "noetl.tools.shell",
+    "noetl.tools.duckdb",
+    "noetl.tools.transfer",
+    "noetl.tools.sinks.http",
+    "noetl.tools.sinks.postgres",
+    "noetl.tools.sinks.python",
+)
 _IDLE = 0.2
 _GONE_WITHIN = 5.0
 

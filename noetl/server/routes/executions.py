@@ -271,7 +271,7 @@ def _step_state(row: Mapping[str, Any]) -> str:
         if not row["closed"]:
             return "running"
         return "cancelled" if row["loop_cancelled"] else "failed" if row["loop_failed"] and not row["loop_done"] else "done"
-    return next((state for state in ("running", "waiting", "failed", "cancelled") if row[state]), "done")
+    return next((state for state in ("running", "waiting") if row[state]), row["last"] or "done")
 
 
 def _step(row: Mapping[str, Any]) -> dict[str, Json]:
@@ -301,5 +301,5 @@ def _step(row: Mapping[str, Any]) -> dict[str, Json]:
         "lost": int(row["lost"] or 0),
         "worker": row["worker_id"],
         "loop": loop,
-        "error": raw(row["error"]),
+        "error": raw(row["error"]) if _step_state(row) == "failed" or row["total"] is not None else None,
     }

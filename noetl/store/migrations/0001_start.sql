@@ -28,6 +28,8 @@ CREATE TABLE execution (
     workload            json NOT NULL,
     error               json,
     parent_execution_id bigint,
+    parent_command_id   integer,
+    depth               integer NOT NULL DEFAULT 0,
     due_at              timestamptz,
     start_time          timestamptz NOT NULL,
     end_time            timestamptz,
@@ -37,6 +39,7 @@ CREATE INDEX execution_due ON execution (due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX execution_listing ON execution (status, execution_id DESC);
 CREATE INDEX execution_path ON execution (path, execution_id DESC);
 CREATE INDEX execution_parent ON execution (parent_execution_id) WHERE parent_execution_id IS NOT NULL;
+CREATE UNIQUE INDEX execution_child ON execution (parent_execution_id, parent_command_id) WHERE parent_command_id IS NOT NULL;
 
 CREATE FUNCTION execution_is_final() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -47,7 +50,7 @@ CREATE TRIGGER execution_is_final BEFORE UPDATE ON execution FOR EACH ROW
     EXECUTE FUNCTION execution_is_final();
 
 -- One row a command: a tool call that a worker makes. A lease is worker + fence + lease_until; every lease has a higher fence.
--- The result of a step that has no loop, or of a loop's item, is here and nowhere else.
+-- The result of a step that has no loop, or of a loop's item, is here and nowhere else. A sink's command has the kind `sink:…`.
 CREATE TABLE command (
     execution_id bigint NOT NULL,
     command_id   integer NOT NULL,
@@ -67,13 +70,14 @@ CREATE TABLE command (
     result       json,
     error        json,
     created_at   timestamptz NOT NULL DEFAULT now(),
+    available_at timestamptz NOT NULL DEFAULT now(),
     claimed_at   timestamptz,
     started_at   timestamptz,
     finished_at  timestamptz,
     PRIMARY KEY (execution_id, command_id)
 ) WITH (fillfactor = 80);
 CREATE INDEX command_step ON command (execution_id, step, run_id);
-CREATE INDEX command_waiting ON command (pool, created_at) WHERE status = 'waiting';
+CREATE INDEX command_waiting ON command (pool, available_at) WHERE status = 'waiting';
 CREATE INDEX command_running ON command (worker_id, lease_until) WHERE status = 'running';
 
 -- One row a loop: its counts. The items are in `loop_items`, each item's result in its command.
@@ -105,6 +109,16 @@ CREATE TABLE loop_items (
     chunk        integer NOT NULL,
     items        json NOT NULL,
     PRIMARY KEY (execution_id, run_id, chunk)
+);
+
+-- What the calls of a pagination collected; `item` is -1 outside a loop.
+CREATE TABLE page (
+    execution_id bigint NOT NULL,
+    run_id       integer NOT NULL,
+    item         integer NOT NULL,
+    number       integer NOT NULL,
+    value        json NOT NULL,
+    PRIMARY KEY (execution_id, run_id, item, number)
 );
 
 CREATE TABLE event (

@@ -6,13 +6,14 @@ CREATE TYPE moved AS (
 );
 CREATE TYPE begun AS (
     execution_id bigint, catalog_id bigint, path text, version integer, status text, state json, payload json, workload json,
-    error json, parent_execution_id bigint, due_at timestamptz, at timestamptz
+    error json, parent_execution_id bigint, parent_command_id integer, depth integer, due_at timestamptz, at timestamptz
 );
 CREATE TYPE ended AS (
     execution_id bigint, command_id integer, fence integer, status text, result json, error json, attempt integer, started_at timestamptz
 );
 CREATE TYPE issued AS (
-    execution_id bigint, command_id integer, run_id integer, step text, item integer, kind text, pool text, input json, worker_id text
+    execution_id bigint, command_id integer, run_id integer, step text, item integer, kind text, pool text, input json, worker_id text,
+    attempt integer, available_at timestamptz
 );
 CREATE TYPE happened AS (
     execution_id bigint, seq integer, event_type text, step text, run_id integer, item integer, command_id integer, status text,
@@ -23,13 +24,15 @@ CREATE TYPE looped AS (
     execution_id bigint, run_id integer, step text, iterator text, total integer, issued integer, done integer, failed integer,
     cancelled integer, closed boolean, args json, loop_results integer, result json
 );
+CREATE TYPE paged AS (execution_id bigint, run_id integer, item integer, number integer, value json);
+CREATE TYPE amended AS (execution_id bigint, command_id integer, result json);
 CREATE TYPE chunked AS (execution_id bigint, run_id integer, chunk integer, items json);
 
 -- Raises `serialization_failure` when an execution has moved on since the caller read it, `object_not_in_prerequisite_state` when a
 -- command is no longer leased with the fence that the report carries. Returns the commands that were withdrawn.
 CREATE FUNCTION apply(
     the_begun begun[], the_moved moved[], the_ended ended[], the_issued issued[], the_happened happened[], the_kept kept[],
-    the_looped looped[], the_chunked chunked[], lease interval
+    the_looped looped[], the_chunked chunked[], the_paged paged[], the_amended amended[], lease interval
 ) RETURNS TABLE (execution_id bigint, command_id integer, run_id integer) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
@@ -37,9 +40,9 @@ DECLARE
 BEGIN
     IF cardinality(the_begun) > 0 THEN
         INSERT INTO execution (execution_id, catalog_id, path, version, status, revision, state, payload, workload, error,
-                               parent_execution_id, due_at, start_time, end_time)
+                               parent_execution_id, parent_command_id, depth, due_at, start_time, end_time)
         SELECT b.execution_id, b.catalog_id, b.path, b.version, b.status, 1, b.state, b.payload, b.workload, b.error,
-               b.parent_execution_id, b.due_at, b.at, CASE WHEN b.status IN ('RUNNING', 'PAUSED') THEN NULL ELSE b.at END
+               b.parent_execution_id, b.parent_command_id, b.depth, b.due_at, b.at, CASE WHEN b.status IN ('RUNNING', 'PAUSED') THEN NULL ELSE b.at END
         FROM unnest(the_begun) b;
     END IF;
     IF cardinality(the_moved) > 0 THEN
@@ -69,8 +72,9 @@ BEGIN
         END IF;
     END IF;
     IF cardinality(the_issued) > 0 THEN
-        INSERT INTO command (execution_id, command_id, run_id, step, item, kind, pool, input, status, fence, worker_id, lease_until, claimed_at)
-        SELECT i.execution_id, i.command_id, i.run_id, i.step, i.item, i.kind, i.pool, i.input,
+        INSERT INTO command (execution_id, command_id, run_id, step, item, kind, pool, input, attempt, available_at, status, fence, worker_id,
+                             lease_until, claimed_at)
+        SELECT i.execution_id, i.command_id, i.run_id, i.step, i.item, i.kind, i.pool, i.input, i.attempt, coalesce(i.available_at, now()),
                CASE WHEN i.worker_id IS NULL THEN 'waiting' ELSE 'running' END,
                CASE WHEN i.worker_id IS NULL THEN 0 ELSE 1 END,
                i.worker_id,
@@ -101,6 +105,13 @@ BEGIN
     IF cardinality(the_chunked) > 0 THEN
         INSERT INTO loop_items (execution_id, run_id, chunk, items)
         SELECT c.execution_id, c.run_id, c.chunk, c.items FROM unnest(the_chunked) c;
+    END IF;
+    IF cardinality(the_paged) > 0 THEN
+        INSERT INTO page (execution_id, run_id, item, number, value) SELECT p.* FROM unnest(the_paged) p;
+    END IF;
+    IF cardinality(the_amended) > 0 THEN
+        UPDATE command c SET result = a.result FROM unnest(the_amended) a
+        WHERE c.execution_id = a.execution_id AND c.command_id = a.command_id AND c.status IN ('done', 'failed');
     END IF;
     IF EXISTS (SELECT 1 FROM unnest(the_moved) m WHERE m.revoke) THEN
         UPDATE command c SET status = 'cancelled', fence = c.fence + 1, lease_until = NULL, finished_at = now()

@@ -1,8 +1,12 @@
-"""The table of kinds."""
+"""The tables of kinds."""
+
+import pytest
 
 from noetl.playbook.actions import ACTIONS
-from noetl.playbook.actions import supported as supported_actions
-from noetl.playbook.kinds import COMMON, KINDS, supported
+from noetl.playbook.keychain import ENTRIES
+from noetl.playbook.kinds import COMMON, KINDS, Kind, supported
+from noetl.playbook.sinks import SINKS
+from noetl.playbook.transfer import SOURCES, TARGETS
 
 
 def test_all_kinds_of_the_language_stand_in_the_table() -> None:
@@ -10,17 +14,21 @@ def test_all_kinds_of_the_language_stand_in_the_table() -> None:
     assert set(KINDS) == {*words.split(), "snowflake_transfer", "gcs"}
 
 
-def test_supported_kinds_and_actions() -> None:
-    assert supported() == ["python", "http", "postgres", "duckdb", "shell", "workbook"]
-    assert supported_actions() == ["set", "result", "log", "call", "next", "fail"]
+def test_supported_kinds() -> None:
+    known = "python http postgres duckdb shell workbook playbook playbooks secrets transfer"
+    assert supported() == known.split()
+    assert supported(SINKS) == ["event", "event_log", "postgres", "duckdb", "python", "http"]
+    assert supported(ENTRIES) == ["static", "bearer", "oauth2", "credential", "credential_ref"]
+    assert (supported(SOURCES), supported(TARGETS)) == (["http", "postgres", "duckdb"], ["postgres"])
 
 
 def test_actions_stand_in_the_order_in_which_they_are_carried_out() -> None:
     assert list(ACTIONS) == ["collect", "set", "result", "sink", "log", "retry", "call", "next", "fail"]
 
 
-def test_required_fields_are_known() -> None:
-    for name, kind in KINDS.items():
+@pytest.mark.parametrize("kinds", [KINDS, SINKS, ENTRIES, SOURCES, TARGETS], ids=["tools", "sinks", "keychain", "sources", "targets"])
+def test_required_fields_are_known(kinds: dict[str, Kind]) -> None:
+    for name, kind in kinds.items():
         known = {*kind.fields, *COMMON, *(("script",) if kind.script else ())}
         assert all(word in known for group in kind.required for word in group), name
         assert kind.code <= known, name

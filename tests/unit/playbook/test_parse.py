@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from noetl.errors import PlaybookError
-from noetl.playbook.model import Call, Fail, Log, Loop, Next, Playbook, Position, Result, Rule, Set, Target, Tool
+from noetl.playbook.model import Call, Fail, KeychainEntry, Log, Loop, Next, Playbook, Position, Result, Rule, Set, Target, Tool
 from noetl.playbook.parse import parse
 
 HEAD = "apiVersion: noetl.io/v2\nkind: Playbook\nmetadata: {name: demo, path: /a/demo}\n"
@@ -200,6 +200,70 @@ def test_actions(then: str, actions: tuple[Any, ...] | None) -> None:
         return
     found = rules(then)
     assert found == actions or tuple(type(action).__name__ for action in found) == actions
+
+
+def test_actions_of_one_mapping_stand_in_the_order_of_their_carrying_out() -> None:
+    then = "{next: start, retry: 2, log: a, sink: {tool: event}, result: 1, set: {b: 1}, collect: {path: data}, fail: no, call: {url: u}}"
+    names = [type(action).__name__ for action in rules(then.replace("fail: no", "fail: why"))]
+    assert names == ["Collect", "Set", "Result", "Sink", "Log", "Retry", "Page", "Next", "Fail"]
+
+
+def test_keychain() -> None:
+    playbook = parse(
+        HEAD
+        + dedent(
+            """\
+            keychain:
+              - {name: api, kind: static, scope: local, map: {key: "{{ workload.key }}"}}
+              - {name: token, kind: oauth2, endpoint: u, data: {secret: "{{ keychain.api.key }}"}, timeout: 2s}
+              - {name: api, kind: bearer, token: t}
+            workflow: [{step: start}]
+            """
+        )
+    )
+    assert playbook.keychain == (
+        KeychainEntry("api", "static", {"scope": "local", "map": {"key": "{{ workload.key }}"}}),
+        KeychainEntry("token", "oauth2", {"endpoint": "u", "data": {"secret": "{{ keychain.api.key }}"}, "timeout": 2.0}),
+    )
+    assert playbook.warnings == ("line 7: the keychain has `api` already; the first one counts",)
+
+
+@pytest.mark.parametrize(
+    ("written", "tool"),
+    [
+        (
+            "{kind: playbooks, path: a/b, payload: {x: 1, y: 1}, args: {y: 2}, return_step: end}",
+            Tool("playbook", {"path": "a/b", "return_step": "end"}, {"x": 1, "y": 2}),
+        ),
+        (
+            "{kind: playbook, path: a/b, payload: '{{ workload }}', timeout: 5m}",
+            Tool("playbook", {"path": "a/b", "payload": "{{ workload }}", "timeout": 300.0}),
+        ),
+        ("{kind: secrets, provider: env, name: A}", Tool("secrets", {"provider": "env", "name": "A"})),
+        (
+            "{kind: transfer, source: {type: http, url: u}, target: {tool: postgres, table: t, mode: append}, chunk_size: 5}",
+            Tool(
+                "transfer",
+                {"source": {"kind": "http", "url": "u"}, "target": {"kind": "postgres", "table": "t", "mode": "insert"}, "chunk_size": 5},
+            ),
+        ),
+        (
+            "{kind: transfer, source: '{{ workload.source }}', target: {kind: postgres, query: q, mode: '{{ m }}'}}",
+            Tool("transfer", {"source": "{{ workload.source }}", "target": {"kind": "postgres", "query": "q", "mode": "{{ m }}"}}),
+        ),
+        (
+            "{kind: python, script: {source: {type: inline, code: 'x = {{ ('}}}",
+            Tool("python", {"script": {"source": {"type": "inline", "code": "x = {{ ("}}}),
+        ),
+        (
+            "{kind: postgres, script: {source: {type: http, endpoint: u}}}",
+            Tool("postgres", {"script": {"source": {"type": "http", "endpoint": "u"}}}),
+        ),
+    ],
+)
+def test_tools(written: str, tool: Tool) -> None:
+    assert start(f"- step: other\n  tool: {written}\n") is not None
+    assert workflow(f"- step: start\n  tool: {written}\n").steps["start"].tool == tool
 
 
 def test_workbook_tool_is_resolved_with_the_steps_args_over_its_own() -> None:

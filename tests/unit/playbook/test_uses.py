@@ -46,6 +46,8 @@ from noetl.playbook.uses import names
         ("{{ a['b']['c'] ~ a['d'] }}", {("a", "b"), ("a", "d")}),
         (({"k": "{{ a.b }}"}, "{{ c }}"), {("a", "b"), ("c", None)}),
         ({"{{ key }}": 1}, set()),
+        ({"headers": {"X-Key": "{{ keychain.api.key }}"}}, {("keychain", "api")}),
+        (["INSERT INTO t VALUES ({{ result.n }}, :name)", {"a": "{{ response.data.b }}"}], {("result", "n"), ("response", "data")}),
     ],
 )
 def test_names(value: Any, used: set[tuple[str, str | None]]) -> None:

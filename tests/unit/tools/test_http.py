@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from noetl.tools.base import ToolError
-from noetl.tools.http import build
+from noetl.tools.request import build
 
 URL = "http://host/x?kept=1"
 

@@ -14,7 +14,7 @@ def test_every_kind_can_be_loaded_and_a_playbook_may_name_it(kind: str) -> None:
 
 
 def test_every_kind_that_a_playbook_may_use_can_be_run() -> None:
-    assert set(kinds.supported()) - {"workbook"} <= set(registry.KINDS)
+    assert set(kinds.supported()) - {"workbook", "playbook", "playbooks"} <= set(registry.KINDS)
 
 
 def test_an_unknown_kind_is_named() -> None:

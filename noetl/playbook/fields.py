@@ -1,0 +1,59 @@
+"""What comes in kinds (tools, sinks, the ends of a transfer, entries of the keychain): its fields, read by the tables of kinds."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from noetl.playbook.check import Check
+from noetl.playbook.document import Field, Node
+from noetl.playbook.duration import seconds
+from noetl.playbook.kinds import COMMON, Kind, supported
+from noetl.playbook.mistakes import not_yet, quote
+from noetl.playbook.model import Json, Position
+from noetl.playbook.shapes import Shape
+
+
+def find_kind(check: Check, position: Position, name: str, kinds: Mapping[str, Kind], of: str = "") -> Kind | None:
+    """Return a kind that this version has; `of` says what of, for the message (` of a sink`)."""
+    kind = kinds.get(name)
+    if kind is None:
+        check.mistakes.add(position, f"unknown kind {quote(name)}{of}", check.nearest(name, kinds))
+    elif not kind.supported:
+        check.mistakes.add(position, not_yet(f"kind `{name}`{of}"), f"kinds of this version: {', '.join(supported(kinds))}")
+        return None
+    return kind
+
+
+def read_fields(
+    check: Check,
+    fields: Mapping[str, Field],
+    kind: Kind,
+    name: str,
+    what: str,
+    own: Collection[str] = (),
+    shared: Mapping[str, Shape] = COMMON,
+) -> dict[str, Json]:
+    """Return the values of a kind's fields; the words of `own` are read by others, those of `shared` are known to all kinds."""
+    shapes = {**shared, **kind.fields}
+    check.words(fields, {*shapes, *own}, what)
+    config: dict[str, Json] = {}
+    for word, field in fields.items():
+        if word in shapes and word not in own:
+            if not shapes[word].accepts(field.node.value):
+                check.mistakes.add(field.node.position, f"`{word}` of kind `{name}` has to be {shapes[word].words}")
+            config[word] = field.node.value if word in kind.code else check.value(field.node)
+    if (timeout := seconds(config.get("timeout"))) is not None:
+        config["timeout"] = timeout
+    return config
+
+
+def require(check: Check, position: Position, fields: Mapping[str, Field], kind: Kind, what: str) -> None:
+    """Refuse what has none of the fields of which a kind needs one."""
+    for group in kind.required:
+        if all(_is_empty(check.field(fields, word)) for word in group):
+            one = f"`{group[0]}`" if len(group) == 1 else f"one of {', '.join(f'`{word}`' for word in group)}"
+            check.mistakes.add(position, f"{what} needs {one}")
+
+
+def _is_empty(node: Node | None) -> bool:
+    return node is None or not (node.value.strip() if isinstance(node.value, str) else node.value)

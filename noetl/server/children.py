@@ -1,0 +1,175 @@
+"""Sub-playbooks: a step that waits for another execution occupies no worker. Its command is the engine's own, its child does the work."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from noetl.engine.inputs import Cancel
+from noetl.engine.state import State
+from noetl.engine.value import Value, loads
+from noetl.errors import NoetlError, NotFound, Unavailable
+from noetl.playbook.duration import seconds
+from noetl.playbook.expression import Templates, is_plain
+from noetl.playbook.model import Tool
+from noetl.server.execution import Execution
+from noetl.server.pending import Begin, Report
+
+if TYPE_CHECKING:
+    from noetl.server.runtime import Runtime
+
+logger = logging.getLogger("noetl.server")
+Json = Any
+MAX_DEPTH = 20
+TIMEOUT = 300.0
+"""Seconds that a step waits for its sub-playbook, unless it says otherwise."""
+
+
+class Children:
+    """Begins the executions that sub-playbook steps wait for, and reports their ends. The sweep finds what was forgotten."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    def begin(self, execution_id: int, command_id: int) -> None:
+        """Begin the child of a command that waits."""
+        self._runtime.spawn(self._claimed(execution_id, command_id))
+
+    def ended(self, execution: Execution) -> None:
+        """An execution is over: its parent hears of it, its children are cancelled."""
+        if execution.parent is not None:
+            self._runtime.spawn(self._tell(execution.id, *execution.parent))
+        if execution.plan.has_children:
+            self._runtime.spawn(self._cancel_children(execution.id))
+
+    async def sweep(self) -> None:
+        """Take up what was forgotten."""
+        database = self._runtime.database
+        for row in await database.rows("engine_forgotten"):
+            where = (row["execution_id"], row["command_id"])
+            if row["status"] == "waiting":
+                await self._claimed(*where)
+            elif row["expired"]:
+                error = {"message": "the sub-playbook took longer than the step waits for it", "type": "timeout"}
+                self._report(*where, row["fence"], None, error)
+                if row["child"] is not None:
+                    self._runtime.committer.signal(row["child"], Cancel(time.time(), "its parent waits no longer"))
+            elif row["child"] is None:
+                await self._start(*where, row["fence"])
+            else:
+                await self._tell(row["child"], *where)
+        for row in await database.rows("orphans"):
+            self._runtime.committer.signal(row["execution_id"], Cancel(time.time(), "its parent is over"))
+
+    async def _claimed(self, execution_id: int, command_id: int) -> None:
+        runtime = self._runtime
+        execution = await runtime.committer.execution(execution_id)
+        if command_id not in execution.commands:
+            await runtime.loader.command(execution, command_id)
+        issued = execution.commands.get(command_id)
+        tool = execution.plan.steps[issued.step].step.tool if issued is not None else None
+        if tool is None:
+            return
+        limit = seconds(tool.config["timeout"]) if tool.config.get("timeout") not in (None, "") else None
+        row = await runtime.database.row("engine_claim", execution_id, command_id, timedelta(seconds=limit or TIMEOUT))
+        if row is not None:
+            await self._start(execution_id, command_id, row["fence"])
+
+    async def _start(self, execution_id: int, command_id: int, fence: int) -> None:
+        try:
+            child = await self._child(execution_id, command_id)
+        except Unavailable:
+            return
+        except NoetlError as error:
+            self._report(execution_id, command_id, fence, None, {"message": error.message, "type": error.code})
+            return
+        future = asyncio.get_running_loop().create_future()
+        future.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self._runtime.committer.put(Begin(child, execution_id, time.time(), future))
+
+    async def _child(self, execution_id: int, command_id: int) -> Execution:
+        """Return the execution that a command waits for, not begun yet."""
+        runtime = self._runtime
+        parent = await runtime.committer.execution(execution_id)
+        if parent.depth >= MAX_DEPTH:
+            raise NoetlError(f"sub-playbooks are nested more than {MAX_DEPTH} deep", code="too_deep")
+        if command_id not in parent.commands:
+            await runtime.loader.command(parent, command_id)
+        content = await runtime.contents.command(parent, command_id, 1, 1)
+        step = parent.plan.steps[content["step"]].step
+        assert step.tool is not None
+        config, args = await self._rendered(parent, step.tool, step.args, content)
+        path, version = str(config.get("path")), str(config.get("version") or "")
+        row = await runtime.database.row("catalog_entry", None, path, int(version) if version.isdigit() else None)
+        if row is None:
+            raise NotFound(f"there is no playbook {path}", "register it: noetl catalog register FILE")
+        return Execution(
+            id=runtime.execution_id(),
+            catalog_id=row["catalog_id"],
+            path=row["path"],
+            version=row["version"],
+            plan=await runtime.loader.plan(row["catalog_id"]),
+            revision=0,
+            state=State(),
+            payload=args,
+            workload={},
+            parent=(execution_id, command_id),
+            depth=parent.depth + 1,
+            complete=True,
+            variables={},
+        )
+
+    async def _rendered(
+        self, parent: Execution, tool: Tool, step_args: Mapping[str, Json], content: Mapping[str, Json]
+    ) -> tuple[dict[str, Json], dict[str, Json]]:
+        """Return the tool's config and its args (the child's payload), rendered."""
+        values = orjson.loads(orjson.dumps({"scope": content["scope"], "run_args": content["run_args"]}, option=orjson.OPT_NON_STR_KEYS))
+        eid = str(parent.id)
+        scope = {**values["scope"], "execution_id": eid, "job": {"uuid": eid, "id": eid}, "env": self._runtime.settings.playbook_env}
+        written = {**(tool.config.get("payload") or {}), **tool.args, **step_args}
+        envelopes = {*parent.plan.step_names, "response", "result", "this", "data"}
+        args = {**await self._render(envelopes, written, scope), **values["run_args"]}
+        config = {name: tool.config.get(name) for name in ("path", "version")}
+        rendered: dict[str, Json] = await self._render(envelopes, config, {**scope, **args, "args": args})
+        return rendered, args
+
+    async def _render(self, envelopes: set[str], value: Json, scope: Mapping[str, Json]) -> Json:
+        if is_plain(value):
+            return Templates(envelopes).render(value, scope)
+        return await self._runtime.evaluator.render(envelopes, value, scope)
+
+    async def _tell(self, child_id: int, execution_id: int, command_id: int) -> None:
+        """Report a child that is over as what became of its parent's command."""
+        runtime = self._runtime
+        command = await runtime.database.row("load_command", execution_id, command_id)
+        child = await runtime.database.row("load_execution", child_id)
+        if command is None or command["status"] != "running" or child is None:
+            return
+        if child["status"] != "COMPLETED":
+            error = loads(child["error"]) if child["error"] else {"message": f"the sub-playbook is {child['status']}", "type": "playbook"}
+            self._report(execution_id, command_id, command["fence"], None, {**error, "child": str(child_id)})
+            return
+        parent = await runtime.committer.execution(execution_id)
+        tool = parent.plan.steps[command["step"]].step.tool
+        step = (tool.config.get("return_step") if tool is not None else None) or loads(child["state"]).get("last_step")
+        result = Value.of(None)
+        if step:
+            reader = await runtime.loader.execution(child_id)
+            await runtime.loader.results(reader, [str(step)])
+            result = reader.results.get(str(step)) or result
+        self._report(execution_id, command_id, command["fence"], result, None)
+
+    async def _cancel_children(self, execution_id: int) -> None:
+        for row in await self._runtime.database.rows("children_running", execution_id):
+            self._runtime.committer.signal(row["execution_id"], Cancel(time.time(), "its parent is over"))
+
+    def _report(self, execution_id: int, command_id: int, fence: int, result: Value | None, error: Mapping[str, Json] | None) -> None:
+        future = asyncio.get_running_loop().create_future()
+        future.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self._runtime.committer.put(Report(execution_id, command_id, fence, time.time(), future, result=result, error=error))

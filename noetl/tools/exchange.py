@@ -1,0 +1,121 @@
+"""Sending a request over HTTP, and what comes back as a result."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import aiohttp
+import orjson
+
+from noetl.tools.base import Json, ToolError
+from noetl.tools.request import Request
+
+_LARGEST = 256 * 1024**2
+_EXCERPT = 300
+_sessions: dict[asyncio.AbstractEventLoop, aiohttp.ClientSession] = {}
+"""This process's session, by its event loop."""
+
+
+async def send(request: Request, limit: float, session: aiohttp.ClientSession | None = None) -> dict[str, Json]:
+    """Send the request; return its envelope, or raise for what is not 2xx and for no answer within `limit` seconds."""
+    started = time.perf_counter()
+    try:
+        async with asyncio.timeout(limit):
+            envelope = await _exchange(request, session or _session())
+    except TimeoutError as error:
+        raise ToolError(f"no answer from {request.place} within {limit:g} s", type="timeout") from error
+    except aiohttp.InvalidURL as error:
+        raise ToolError(f"{request.url!r} is no URL", type="config") from error
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        reason = str(error) or type(error).__name__
+        raise ToolError(f"{request.method} {request.place}: {reason}", type=type(error).__name__) from error
+    envelope["elapsed"] = round(time.perf_counter() - started, 6)
+    code = envelope["status_code"]
+    if not 200 <= code < 300:
+        raise ToolError(_failure(request, envelope), type="http_status", status=code, result=envelope)
+    return envelope
+
+
+def send_and_wait(request: Request, limit: float) -> dict[str, Json]:
+    """Send the request from code that is not asynchronous, even where an event loop runs above it."""
+
+    async def alone() -> dict[str, Json]:
+        async with _new_session() as session:
+            return await send(request, limit, session)
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, alone()).result()
+
+
+async def _exchange(request: Request, session: aiohttp.ClientSession) -> dict[str, Json]:
+    body: Any = request.body
+    if request.parts is not None:
+        body = aiohttp.FormData(default_to_multipart=True)
+        for name, value in request.parts.items():
+            body.add_field(name, value)
+    async with session.request(request.method, request.target, headers=request.headers, data=body, ssl=request.verify) as response:
+        text = await _read(response)
+        return {
+            "status_code": response.status,
+            "status": response.status,
+            "headers": {name.lower(): value for name, value in response.headers.items()},
+            "url": str(response.url),
+            "elapsed": 0.0,
+            "data": _data(response, text),
+        }
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    parts, size = [], 0
+    async for part in response.content.iter_chunked(256 * 1024):
+        size += len(part)
+        if size > _LARGEST:
+            raise ToolError(f"the response is larger than {_LARGEST // 1024**2} MiB", type="too_large", status=response.status)
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _data(response: aiohttp.ClientResponse, body: bytes) -> Json:
+    kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if kind == "application/json" or kind.endswith("+json") or kind == "text/json":
+        try:
+            return orjson.loads(body) if body.strip() else None
+        except ValueError:
+            pass
+    encoding = response.charset or "utf-8"
+    try:
+        return body.decode(encoding, "replace")
+    except LookupError:
+        return body.decode("utf-8", "replace")
+
+
+def _session() -> aiohttp.ClientSession:
+    loop = asyncio.get_running_loop()
+    session = _sessions.get(loop)
+    if session is None or session.closed:
+        session = _new_session()
+        _sessions.clear()
+        _sessions[loop] = session
+    return session
+
+
+def _new_session() -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=16, keepalive_timeout=30),
+        timeout=aiohttp.ClientTimeout(total=None),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers={"User-Agent": "noetl"},
+        trust_env=True,
+    )
+
+
+def _failure(request: Request, envelope: Mapping[str, Json]) -> str:
+    data = envelope["data"]
+    text = data if isinstance(data, str) else orjson.dumps(data).decode()
+    text = " ".join(text.split())
+    shown = text if len(text) <= _EXCERPT else f"{text[:_EXCERPT]}..."
+    return f"HTTP {envelope['status_code']} from {request.method} {request.place}" + (f": {shown}" if shown else "")

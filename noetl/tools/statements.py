@@ -1,0 +1,119 @@
+"""Statements for PostgreSQL, one at a time: which of them stand alone, binding values to them, and their failures."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import asyncpg
+
+from noetl.tools import columns
+from noetl.tools.base import Json, ToolError
+from noetl.tools.sql import Statement, filled
+
+CONTROL = frozenset({"BEGIN", "START", "COMMIT", "ROLLBACK", "END", "ABORT", "SAVEPOINT", "RELEASE"})
+_ALONE = re.compile(
+    r"\s*(?:CALL|VACUUM|CHECKPOINT|(?:CREATE|DROP)\s+(?:DATABASE|TABLESPACE)|ALTER\s+SYSTEM|CLUSTER\s*\Z"
+    r"|(?:CREATE\s+(?:UNIQUE\s+)?INDEX|DROP\s+INDEX|REINDEX.*?)\s+CONCURRENTLY|REINDEX\s+(?:DATABASE|SYSTEM))\b",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+def stands_alone(statement: Statement) -> bool:
+    """Tell whether a statement cannot run in a transaction, or controls one."""
+    return statement.verb in CONTROL or _ALONE.match(statement.text) is not None
+
+
+def count(message: str) -> int:
+    """Return the number of rows at the end of a command's tag."""
+    last = message.rpartition(" ")[2]
+    return int(last) if last.isdigit() else 0
+
+
+def failure(error: asyncpg.PostgresError, place: str, statement: Statement, result: Json = None) -> ToolError:
+    """Return what the server said of a statement as the tool's failure."""
+    reason = str(error)
+    if getattr(error, "detail", None) and error.detail not in reason:
+        reason = f"{reason} ({error.detail})"
+    kind = "timeout" if isinstance(error, asyncpg.QueryCanceledError) else type(error).__name__.removesuffix("Error")
+    failed = ToolError(f"{place}: {reason} (in: {statement.excerpt})", type=kind, result=result)
+    failed.details["sqlstate"] = error.sqlstate
+    return failed
+
+
+class Bound:
+    """A statement with placeholders `:name`, and how it is executed with the values of a row."""
+
+    def __init__(self, statement: Statement, *, positional: bool = False) -> None:
+        self.statement = statement
+        self.keys: list[str | int] = []
+        self._positional = positional
+        self._types: list[columns.Type] | None = None
+        self._text = filled(statement.text, self._number, positional=positional)
+
+    def _number(self, key: str | int) -> str:
+        self.keys.append(key)
+        return f"${len(self.keys)}"
+
+    async def prepare(self, connection: asyncpg.Connection) -> None:
+        """Learn the types of the placeholders; where PostgreSQL cannot tell them, values will be written into the text, quoted."""
+        if not self.keys or stands_alone(self.statement):
+            return
+        savepoint = connection.transaction()
+        await savepoint.start()
+        try:
+            prepared = await connection.prepare(self._text)
+            self._types = await columns.types(connection, prepared.get_parameters())
+        except asyncpg.PostgresError:
+            self._types = None
+        finally:
+            await savepoint.rollback()
+        if self._types is not None:
+            numbers = iter(range(1, len(self.keys) + 1))
+            kinds = iter(self._types)
+            self._text = filled(self.statement.text, lambda _: f"(${next(numbers)}::text::{next(kinds).name})", positional=self._positional)
+
+    async def execute(self, connection: asyncpg.Connection, rows: Iterable[Json]) -> int:
+        """Execute it for each row of values, and return how many rows it changed or returned as far as that is known."""
+        if self._types is None:
+            changed = 0
+            for row in rows:
+                text = filled(self.statement.text, lambda key, row=row: literal(_value(row, key)), positional=self._positional)  # type: ignore[misc]
+                changed += count(await connection.execute(text))
+            return changed
+        kinds = self._types
+        values = [[columns.as_text(_value(row, key), kind) for key, kind in zip(self.keys, kinds, strict=True)] for row in rows]
+        if len(values) == 1:
+            return count(await connection.execute(self._text, *values[0]))
+        await connection.executemany(self._text, values)
+        return len(values)
+
+
+def literal(value: Json) -> str:
+    """Return a value as SQL has it, whatever the settings of the connection are."""
+    match value:
+        case None:
+            return "NULL"
+        case bool():
+            return "TRUE" if value else "FALSE"
+        case int() | float():
+            return f"({value!r})" if value < 0 else repr(value)
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    if "\0" in text:
+        raise ToolError("a value has a NUL character, which PostgreSQL cannot hold", type="value")
+    doubled = text.replace("'", "''")
+    return f"'{doubled}'" if "\\" not in text else " E'" + doubled.replace("\\", "\\\\") + "'"
+
+
+def _value(row: Json, key: str | int) -> Any:
+    if isinstance(key, int):
+        values = list(row.values()) if isinstance(row, Mapping) else row if isinstance(row, list) else [row]
+        if key >= len(values):
+            raise ToolError(f"the statement has a placeholder for value {key + 1}, and a row has {len(values)}", type="config")
+        return values[key]
+    if isinstance(row, Mapping) and key in row:
+        return row[key]
+    known = f"has {', '.join(map(str, row))}" if isinstance(row, Mapping) else f"is a {type(row).__name__}"
+    raise ToolError(f"the statement has the placeholder :{key}, and the data {known}", type="config")
