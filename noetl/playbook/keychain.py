@@ -21,7 +21,7 @@ _not_yet = Kind({"provider": TEXT, "map": MAPPING, **AUTH}, supported=False)
 
 ENTRIES: Mapping[str, Kind] = {
     "static": Kind({"map": MAPPING}, required=(("map",),)),
-    "bearer": Kind({"token": TEXT}, required=(("token",),)),
+    "bearer": Kind({"token": TEXT, **AUTH, "ref": TEXT}, required=(("token", *AUTH, "ref"),)),
     "oauth2": Kind(
         {**REQUEST, "data": ANY, "json": ANY, "timeout": DURATION, "renew_config": MAPPING},
         required=(("endpoint", "url"),),

@@ -55,7 +55,8 @@ def read_page(check: Check, fields: Mapping[str, Field], what: str) -> Page:
         overrides[word] = check.value(node)
     if ignored := [word for word in RETRY_WORDS if word in fields and word != "max_attempts"]:
         check.mistakes.warn(fields[ignored[0]].position, f"`{ignored[0]}` of {what} is ignored: the next page is asked for at once")
-    attempts = _number(check, fields, "max_attempts", what)
+    values = {word: _number(check, fields, word, what) for word in RETRY_WORDS}
+    attempts = values["max_attempts"]
     return Page(overrides, attempts) if attempts is not None else Page(overrides)
 
 

@@ -30,11 +30,14 @@ ENDS: Mapping[str, Mapping[str, Kind]] = {"source": SOURCES, "target": TARGETS}
 """The kinds of each end."""
 
 KIND_WORDS = ("tool", "kind", "type")
+_SAME = {**dict.fromkeys(STATEMENTS, "query"), "endpoint": "url", "credential": "auth"}
+"""Words that mean another one."""
+
 MODES: Mapping[str, str] = {"insert": "insert", "append": "insert", "upsert": "upsert", "replace": "replace"}
 
 
 def read_ends(check: Check, fields: Mapping[str, Field], config: dict[str, Json]) -> None:
-    """Check both ends of a transfer, and put them into its config with their kind as `kind`; an end that is a template stays as it is."""
+    """Check both ends of a transfer, and put them into its config with their kind as `kind`; a template stays as it is."""
     for word, kinds in ENDS.items():
         node = check.field(fields, word)
         if node is not None and node.fields is not None:
@@ -53,7 +56,10 @@ def _end(check: Check, node: Node, word: str, kinds: Mapping[str, Kind]) -> Mapp
     if kind is None:
         return None
     what = f"a transfer's {word} of kind `{name}`"
-    config = {"kind": name, **read_fields(check, fields, kind, name, what, KIND_WORDS)}
+    config: dict[str, Json] = {"kind": name}
+    for key, value in read_fields(check, fields, kind, name, what, KIND_WORDS).items():
+        if value is not None:
+            config.setdefault(_SAME.get(key, key), value)
     require(check, node.position, fields, kind, what)
     mode = config.get("mode")
     if isinstance(mode, str) and not is_template(mode):

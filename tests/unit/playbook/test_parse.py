@@ -241,14 +241,19 @@ def test_keychain() -> None:
         ),
         ("{kind: secrets, provider: env, name: A}", Tool("secrets", {"provider": "env", "name": "A"})),
         (
-            "{kind: transfer, source: {type: http, url: u}, target: {tool: postgres, table: t, mode: append}, chunk_size: 5}",
+            "{kind: transfer, source: {type: http, endpoint: u}, target: {tool: postgres, credential: c, table: t, mode: append}, "
+            "chunk_size: 5}",
             Tool(
                 "transfer",
-                {"source": {"kind": "http", "url": "u"}, "target": {"kind": "postgres", "table": "t", "mode": "insert"}, "chunk_size": 5},
+                {
+                    "source": {"kind": "http", "url": "u"},
+                    "target": {"kind": "postgres", "auth": "c", "table": "t", "mode": "insert"},
+                    "chunk_size": 5,
+                },
             ),
         ),
         (
-            "{kind: transfer, source: '{{ workload.source }}', target: {kind: postgres, query: q, mode: '{{ m }}'}}",
+            "{kind: transfer, source: '{{ workload.source }}', target: {kind: postgres, sql: q, mode: '{{ m }}'}}",
             Tool("transfer", {"source": "{{ workload.source }}", "target": {"kind": "postgres", "query": "q", "mode": "{{ m }}"}}),
         ),
         (
