@@ -132,9 +132,10 @@ class Children:
         values = orjson.loads(orjson.dumps({"scope": content["scope"], "run_args": content["run_args"]}, option=orjson.OPT_NON_STR_KEYS))
         eid = str(parent.id)
         scope = {**values["scope"], "execution_id": eid, "job": {"uuid": eid, "id": eid}, "env": self._runtime.settings.playbook_env}
-        written = {**(tool.config.get("payload") or {}), **tool.args, **step_args}
         envelopes = {*parent.plan.step_names, "response", "result", "this", "data"}
-        args = {**await self._render(envelopes, written, scope), **values["run_args"]}
+        payload = await self._render(envelopes, tool.config.get("payload"), scope)
+        written = await self._render(envelopes, {**tool.args, **step_args}, scope)
+        args = {**(payload if isinstance(payload, dict) else {}), **written, **values["run_args"]}
         config = {name: tool.config.get(name) for name in ("path", "version")}
         rendered: dict[str, Json] = await self._render(envelopes, config, {**scope, **args, "args": args})
         return rendered, args
