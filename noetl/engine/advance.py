@@ -92,7 +92,8 @@ def _failed(turn: Turn, given: Failed) -> None:
         turn.event("sink.failed", run, item=given.item, command=given.command, status="FAILED", error=given.error)
         turn.finished.append(Finish(given.command, "failed", error=given.error))
         _continue(visit, given.sink)
-        if given.sink.command == 0:
+        visit.handled, visit.attempt, visit.sink, visit.unwritten = False, given.attempt, given.sink, True
+        if given.sink.event == "loop.done":
             turn.fail(given.error, run.step)
             _drop(turn, run)
             return
@@ -107,11 +108,12 @@ def _resume(turn: Turn, run: Run, given: Done, point: SinkPoint) -> None:
         run = Run(run.id, run.step, run.routed, run.fired, run.loop)
         visit = loops.closing(turn, run)
         visit.response = given.response
-        visit.fired.update(given.fired)
     else:
         visit = _visit(turn, run, given)
-        visit.response, visit.error = given.response, given.problem
-        _continue(visit, point)
+        visit.error, visit.unwritten = point.problem or given.problem, point.problem is not None
+        visit.response = given.response if visit.error is None else None
+    _continue(visit, point)
+    visit.override = given.response if point.replaced else None
     if not carry_on(turn, visit, point.rule, point.event, point.number + 1):
         return
     if point.event == "loop.done":
@@ -124,6 +126,7 @@ def _resume(turn: Turn, run: Run, given: Done, point: SinkPoint) -> None:
 
 def _continue(visit: Visit, point: SinkPoint) -> None:
     """Make a visit that of the call which a sink belongs to."""
+    visit.fired.update(point.fired)
     visit.command = point.command or None
     visit.paging, visit.attempt, visit.collected, visit.ended = point.paging, point.attempt, point.collected, True
     visit.routed, visit.handled = point.routed, point.handled
@@ -145,12 +148,15 @@ def _finish(turn: Turn, visit: Visit) -> None:
     if visit.command is not None:
         if not visit.ended:
             turn.finished.append(Finish(visit.command, "done" if error is None else "failed", visit.override, error))
+        elif visit.item is not None and error is not None:
+            turn.amended[visit.command] = Value.of(None)
         elif visit.override is not None:
             turn.amended[visit.command] = visit.override
     if visit.item is not None:
         loops.finish_item(turn, run, failed=error is not None)
         return
-    place = ("command", visit.command) if visit.command is not None and (error is None or visit.override is not None) else None
+    kept = error is None or visit.override is not None or visit.unwritten
+    place = ("command", visit.command) if visit.command is not None and kept else None
     turn.finish(run, visit.result, place)
     if error is None and not visit.routed and turn.failure is None:
         follow(turn, visit)
@@ -171,7 +177,7 @@ def _run_of(turn: Turn, run_id: int, item: int | None, sink: SinkPoint | None = 
 
 def _visit(turn: Turn, run: Run, given: Done | Failed) -> Visit:
     visit = Visit(run, given.item, given.command, routed=run.routed, args=given.args, came_with=given.loop_results)
-    visit.attempt, visit.paging, visit.collected = given.attempt, given.paging, given.paging.collected
+    visit.attempt, visit.paging, visit.collected, visit.entered = given.attempt, given.paging, given.paging.collected, given.fired
     if run.fired or given.fired:
         visit.fired.update(run.fired, given.fired)
         if given.sink is None:
@@ -257,7 +263,7 @@ def _open(turn: Turn, entry: Entry) -> None:
     if step.loop is not None and step.tool is not None:
         loops.open_loop(turn, run, entry)
         return
-    visit = Visit(run)
+    visit = Visit(run, args=entry.args, came_with=entry.loop_results)
     pages.reset(turn, step)
     turn.event("step.enter", run, command=turn.next_command if step.tool else None)
     occur(turn, visit, "step.enter")
@@ -309,7 +315,7 @@ def _settle_failure(turn: Turn) -> None:
         if run.loop is not None and run.loop.live == 0 and not run.suspended:
             loops.drop(turn, run)
         elif run.id in issued:
-            del turn.runs[run.id]
+            _drop(turn, run)
     if not turn.runs:
         _end(turn, "FAILED")
         return

@@ -133,6 +133,8 @@ def close(turn: Turn, run: Run) -> None:
     turn.event("loop.done", run, status="COMPLETED", detail={"total": loop.total, "success": loop.done, "failed": loop.failed})
     if occur(turn, visit, "loop.done"):
         closed(turn, visit)
+    elif visit.override is not None:
+        count(turn, turn.runs[run.id], result=visit.override)
 
 
 def closing(turn: Turn, run: Run) -> Visit:

@@ -26,7 +26,8 @@ FIRST = Paging()
 class SinkPoint:
     """What goes on once a sink is done: the command whose result it writes, the event and the rule that it belongs to, its place there.
 
-    `command` is 0 where there is none: at `loop.done`, and for a step that does nothing. The rest is as the visit was.
+    `command` is 0 where there is none: at `loop.done`, and for a step that does nothing. The rest is as the visit was; `replaced` says that a
+    rule gave the result, `problem` is the failure of an earlier sink that this one's rule deals with.
     """
 
     command: int
@@ -38,6 +39,9 @@ class SinkPoint:
     collected: int = 0
     routed: bool = False
     handled: bool = False
+    fired: tuple[int, ...] = ()
+    replaced: bool = False
+    problem: Mapping[str, Json] | None = None
 
 
 def encode(paging: Paging, sink: SinkPoint | None) -> dict[str, Json]:
@@ -47,7 +51,8 @@ def encode(paging: Paging, sink: SinkPoint | None) -> dict[str, Json]:
         document["paging"] = _paging(paging)
     if sink is not None:
         where = [sink.command, sink.event, sink.rule, sink.number]
-        document["sink"] = [*where, _paging(sink.paging), sink.attempt, sink.collected, sink.routed, sink.handled]
+        visit = [sink.attempt, sink.collected, sink.routed, sink.handled, list(sink.fired), sink.replaced]
+        document["sink"] = [*where, _paging(sink.paging), *visit, None if sink.problem is None else dict(sink.problem)]
     return document
 
 
@@ -62,8 +67,8 @@ def decode_sink(document: Mapping[str, Json]) -> SinkPoint | None:
     found = document.get("sink")
     if not found:
         return None
-    command, event, rule, number, paging, *rest = found
-    return SinkPoint(command, event, rule, number, Paging(*paging), *rest)
+    command, event, rule, number, paging, attempt, collected, routed, handled, fired, *rest = found
+    return SinkPoint(command, event, rule, number, Paging(*paging), attempt, collected, routed, handled, tuple(fired), *rest)
 
 
 def _paging(paging: Paging) -> list[Json]:

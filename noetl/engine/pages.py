@@ -43,7 +43,7 @@ def conclude(turn: Turn, visit: Visit) -> None:
     """Make the result of a pagination that collected from http calls, unless a rule gave another."""
     if not visit.collected or visit.override is not None or visit.response is None:
         return
-    earlier = turn.view.known.pages.get((visit.run.id, visit.item), ())
+    earlier = turn.view.known.pages.get((visit.run.id, visit.item), ())[: visit.collected - len(visit.pages)]
     visit.response = visit.override = Value.of(paginated(visit.response.get(), [*earlier, *visit.pages]))
     visit.scope = None
 

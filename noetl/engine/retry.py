@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import zlib
 from collections.abc import Mapping
 from typing import Any
 
+from noetl.engine import sinks
 from noetl.engine.memo import Paging
 from noetl.engine.outcome import Command, Finish
 from noetl.engine.turn import Turn
@@ -17,7 +19,10 @@ Json = Any
 
 def delay(retry: Retry, attempt: int, seed: str) -> float:
     """Return the seconds before the call that follows a failed attempt (from 1). Jitter takes up to half away, the same for a seed."""
-    growth = retry.multiplier ** (attempt - 1) if retry.backoff == "exponential" else attempt
+    try:
+        growth = retry.multiplier ** (attempt - 1) if retry.backoff == "exponential" else attempt
+    except OverflowError:
+        growth = sys.float_info.max
     seconds = min(retry.initial_delay * growth, retry.max_delay)
     if retry.jitter:
         seconds *= 1 - zlib.crc32(f"{seed}:{attempt}".encode()) / 2**33
@@ -25,11 +30,14 @@ def delay(retry: Retry, attempt: int, seed: str) -> float:
 
 
 def again(turn: Turn, visit: Visit, retry: Retry) -> None:
-    """Issue the same call once more, for the same page."""
+    """Issue the same call once more, for the same page; or the sink that has failed."""
     assert visit.command is not None
+    wait = delay(retry, visit.attempt, f"{turn.view.known.execution_id}:{visit.run.id}:{visit.item}")
+    if visit.sink is not None:
+        sinks.again(turn, visit, visit.sink, wait)
+        return
     if not visit.ended:
         turn.finished.append(Finish(visit.command, "failed", error=visit.error))
-    wait = delay(retry, visit.attempt, f"{turn.view.known.execution_id}:{visit.run.id}:{visit.item}")
     turn.event("step.enter", visit.run, item=visit.item, command=turn.next_command, detail={"attempt": visit.attempt + 1, "delay": wait})
     _issue(turn, visit, visit.paging, visit.attempt + 1, wait)
 
@@ -46,4 +54,4 @@ def next_page(turn: Turn, visit: Visit, page: Page, event: str) -> None:
 
 def _issue(turn: Turn, visit: Visit, paging: Paging, attempt: int, wait: float) -> None:
     run = visit.run
-    turn.issue(Command(turn.next_command, run.id, run.step, visit.item, visit.args, (), visit.came_with, attempt, wait, paging))
+    turn.issue(Command(turn.next_command, run.id, run.step, visit.item, visit.args, visit.entered, visit.came_with, attempt, wait, paging))

@@ -58,7 +58,7 @@ def _settled(turn: Turn, visit: Visit, rule: Rule | None, event: str) -> bool:
 def _calls_again(turn: Turn, visit: Visit, rule: Rule, event: str) -> bool:
     for action in rule.then:
         match action:
-            case Retry() if visit.error is not None and visit.command is not None:
+            case Retry() if visit.error is not None and visit.command is not None and (visit.sink is not None or not visit.unwritten):
                 retry.again(turn, visit, action)
                 return True
             case Page() if event == "call.done" and visit.command is not None and visit.paging.number < action.max_attempts:

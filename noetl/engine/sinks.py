@@ -29,9 +29,29 @@ def issue(turn: Turn, visit: Visit, index: int, rule: Rule, event: str, number: 
         return False
     if visit.command is not None and not visit.ended:
         turn.finished.append(Finish(visit.command, "failed" if visit.error is not None else "done", visit.override, visit.error))
-    point = SinkPoint(visit.command or 0, event, index, number, visit.paging, visit.attempt, visit.collected, visit.routed, visit.handled)
-    fired = tuple(sorted(visit.fired))
-    turn.issue(Command(turn.next_command, run.id, run.step, visit.item, visit.args, fired, visit.came_with, sink=point))
+    elif visit.command is not None and visit.override is not None:
+        turn.amended[visit.command] = visit.override
+    point = SinkPoint(
+        visit.command or 0,
+        event,
+        index,
+        number,
+        visit.paging,
+        visit.attempt,
+        visit.collected,
+        visit.routed,
+        visit.handled,
+        tuple(sorted(visit.fired)),
+        visit.override is not None,
+        visit.error if visit.unwritten else None,
+    )
+    turn.issue(Command(turn.next_command, run.id, run.step, visit.item, visit.args, visit.entered, visit.came_with, sink=point))
     if event == "loop.done":
         turn.runs[run.id] = run.suspend()
     return True
+
+
+def again(turn: Turn, visit: Visit, point: SinkPoint, wait: float) -> None:
+    """Issue a sink that has failed once more; the call that it belongs to is not repeated."""
+    run, attempt = visit.run, visit.attempt + 1
+    turn.issue(Command(turn.next_command, run.id, run.step, visit.item, visit.args, visit.entered, visit.came_with, attempt, wait, sink=point))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from noetl.engine.memo import FIRST, Paging
+from noetl.engine.memo import FIRST, Paging, SinkPoint
 from noetl.engine.scope import lookup
 from noetl.engine.state import Run
 from noetl.engine.turn import Turn
@@ -23,7 +23,8 @@ class Visit:
 
     `routed` says that a rule has decided where the run goes, `handled` that a rule has dealt with its failure, `ended` that the command's
     row is written already. `loop_results` goes with the transitions to come, `came_with` came with the one that led here. `pages` are what
-    this call has collected, `collected` how many the whole pagination has.
+    this call has collected, `collected` how many the whole pagination has. `entered` are the rules that fired at the `step.enter` of an item,
+    `sink` is the one that has just failed, `unwritten` says that the failure is a sink's.
     """
 
     run: Run
@@ -43,6 +44,9 @@ class Visit:
     collected: int = 0
     pages: list[Json] = field(default_factory=list)
     ended: bool = False
+    entered: tuple[int, ...] = ()
+    sink: SinkPoint | None = None
+    unwritten: bool = False
     scope: tuple[str, int, dict[str, Json]] | None = None
 
     @property

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from noetl.engine import loops
+from noetl.engine import loops, memo
 from noetl.engine.advance import advance
 from noetl.engine.inputs import Broken, Cancel, Done, Failed, Input, Start, Wake, Withdrawn
 from noetl.engine.outcome import Command, Event, LoopRow, Outcome
@@ -25,6 +26,11 @@ def playbook(workflow: Sequence[Json], **more: Json) -> str:
     return json.dumps({"apiVersion": "noetl.io/v2", "kind": "Playbook", "metadata": {"name": "case"}, "workflow": workflow, **more})
 
 
+def carried(command: Command) -> tuple[Any, ...]:
+    """Return what a report's input takes over from its command, in the input's order."""
+    return command.fired, command.args, command.loop_results, command.attempt, command.paging, command.sink
+
+
 class Caller:
     """One execution, as its caller sees it."""
 
@@ -40,7 +46,8 @@ class Caller:
         self.results: dict[str, Value] = {}
         self.loops: dict[int, LoopRow] = {}
         self.items: dict[int, Sequence[Json]] = {}
-        self.item_results: dict[int, dict[int, Json]] = {}
+        self.ended: dict[int, tuple[Command, str, Value | None, Mapping[str, Json] | None]] = {}
+        self.pages: dict[tuple[int, int | None], list[Json]] = {}
         self.overrides: dict[int, Value] = {}
         self.events: list[Event] = []
         self.issued: list[Command] = []
@@ -54,11 +61,31 @@ class Caller:
 
     def done(self, command: Command, result: Json = None) -> Outcome:
         """Report a command's success."""
-        return self.give(Done(self.at, command.id, command.run, command.item, Value.of(result), command.fired))
+        return self.give(self.success(command, result))
 
     def failed(self, command: Command, error: Mapping[str, Json]) -> Outcome:
         """Report a command's failure."""
-        return self.give(Failed(self.at, command.id, command.run, command.item, error, None, command.fired))
+        return self.give(self.failure(command, error))
+
+    def success(self, command: Command, result: Json = None) -> Done:
+        """Return the input of a command's success; for a sink, with what its call gave."""
+        response, problem = self._given(command)
+        return Done(self.at, command.id, command.run, command.item, Value.of(result), *carried(command), response, problem)
+
+    def failure(self, command: Command, error: Mapping[str, Json]) -> Failed:
+        """Return the input of a command's failure."""
+        return Failed(self.at, command.id, command.run, command.item, error, None, *carried(command))
+
+    def _given(self, command: Command) -> tuple[Value | None, Mapping[str, Json] | None]:
+        point = command.sink
+        if point is None:
+            return None, None
+        if point.event == "loop.done":
+            return self.overrides.get(command.run) or self._aggregate(command.run), None
+        if point.command == 0:
+            return Value.of(None), None
+        _, status, result, error = self.ended[point.command]
+        return result if status == "done" or result is not None else None, error
 
     def give(self, given: Input) -> Outcome:
         """Let the engine work an input out, and keep what follows."""
@@ -67,8 +94,11 @@ class Caller:
         return outcome
 
     def forget(self) -> None:
-        """Go on with the state as it comes back from the database."""
+        """Go on with the state, and with what open commands carry, as it comes back from the database."""
         self.state = decode(json.loads(json.dumps(encode(self.state))))
+        for command in self.open.values():
+            document = json.loads(json.dumps(memo.encode(command.paging, command.sink)))
+            self.open[command.id] = replace(command, paging=memo.decode_paging(document), sink=memo.decode_sink(document))
 
     def known(self, given: Input) -> Known:
         """Return what the plan says may be read for an input, and nothing else."""
@@ -92,6 +122,7 @@ class Caller:
             if isinstance(given, Wake)
             else {},
             items=items,
+            pages={place: list(found) for place, found in self.pages.items()},
             env={"HOME": "/home/me"},
             spec=self.plan.playbook.spec,
         )
@@ -109,7 +140,10 @@ class Caller:
 
     def _aggregate(self, run: int) -> Value:
         row = self.loops[run]
-        results = self.item_results.get(run, {})
+        results: dict[int | None, Json] = {}
+        for command, status, result, _ in sorted(self.ended.values(), key=lambda ended: ended[0].id):
+            if command.run == run and command.sink is None:
+                results[command.item] = result.get() if status == "done" and result is not None else None
         return Value.of(loops.aggregate([results.get(item) for item in range(row.total)], row.done, row.failed))
 
     def _accept(self, given: Input, outcome: Outcome) -> None:
@@ -131,12 +165,17 @@ class Caller:
         for finish in outcome.finished:
             command = self.open.pop(finish.command)
             value = finish.result or told.get(finish.command)
-            told[finish.command] = value or Value.of(None)
-            if command.item is not None and finish.status == "done":
-                self.item_results.setdefault(command.run, {})[command.item] = told[finish.command].get()
+            self.ended[command.id] = (command, finish.status, value, finish.error)
+        for number, amended in outcome.amended.items():
+            command, status, _, error = self.ended[number]
+            self.ended[number] = (command, status, amended, error)
+        for page in outcome.pages:
+            found = self.pages.setdefault((page.run, page.item), [])
+            found.append(page.value)
+            assert page.number == len(found)
         for step, (place, number) in outcome.results.items():
             self.results[step] = (
-                told.get(number, Value.of(None)) if place == "command" else self.overrides.get(number) or self._aggregate(number)
+                (self.ended[number][2] or Value.of(None)) if place == "command" else self.overrides.get(number) or self._aggregate(number)
             )
         for command in outcome.commands:
             self.open[command.id] = command

@@ -13,7 +13,7 @@ from engine_caller import Caller, playbook
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from noetl.engine.inputs import Cancel, Done, Failed, Input, Start, Wake, Withdrawn
+from noetl.engine.inputs import Cancel, Done, Input, Start, Wake, Withdrawn
 from noetl.engine.outcome import Command, Outcome
 from noetl.engine.state import TERMINAL, State, encode
 from noetl.engine.turn import IllegalInput
@@ -78,8 +78,8 @@ def inputs(caller: Caller, world: World, chance: random.Random) -> Input:
         return Wake(caller.at)
     command = list(caller.open.values())[number]
     if (command.step, command.item) in world.broken:
-        return Failed(caller.at, command.id, command.run, command.item, ERROR, None, command.fired)
-    return Done(caller.at, command.id, command.run, command.item, Value.of(world.result(command)), command.fired)
+        return caller.failure(command, ERROR)
+    return caller.success(command, None if command.sink is not None else world.result(command))
 
 
 def withdraw(caller: Caller, chance: random.Random) -> Withdrawn:
