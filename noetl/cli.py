@@ -13,13 +13,21 @@ if TYPE_CHECKING:
     from noetl.ops.answers import Answer
     from noetl.settings import Settings
 
+INTERRUPTED = 130
 # Verbs that are answered without Invoke, with the function of noetl.ops.answers that answers each; their one flag is --json.
 FAST = {"server.status": "server_status", "worker.list": "worker_list"}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the `noetl` command and exit with its exit code."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        _main(list(sys.argv[1:] if argv is None else argv))
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        sys.exit(INTERRUPTED)
+
+
+def _main(words: list[str]) -> None:
     if words in (["--version"], ["-V"]):
         sys.stdout.write(f"noetl {__version__}\n")
         return

@@ -31,16 +31,31 @@ class Command(Program):
             super().parse_tasks()
         except ParseError as error:
             raise Exit(f"{error}\n  see: noetl --list, noetl VERB --help", code=USAGE) from error
+        except ValueError as error:  # a flag that takes a number got something else
+            raise Exit(f"error: {error}\n  see: noetl VERB --help", code=USAGE) from error
 
 
 def run(words: Sequence[str]) -> None:
     """Run the verb that the words name, and exit with its exit code."""
     nouns = {str(name): [str(verb) for verb in noun.task_names] for name, noun in ns.collections.items()}
+    if problem := unknown_verb(words, nouns):
+        sys.stderr.write(f"{problem}\n")
+        sys.exit(USAGE)
     try:
         Command(name="noetl", binary="noetl", version=__version__, namespace=ns).run(["noetl", *join(words, nouns)])
     except BrokenPipeError:
         # Whoever read the answer has gone, as `| head` does; Python would complain again when it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def unknown_verb(words: Sequence[str], nouns: Mapping[str, Sequence[str]]) -> str:
+    """Say that a noun has no such verb, and which it has; empty where the words begin otherwise."""
+    noun, _, verb = words[0].partition(".") if words else ("", "", "")
+    if not verb and len(words) > 1:
+        verb = words[1]
+    if noun not in nouns or not verb or verb.startswith("-") or verb in nouns[noun]:
+        return ""
+    return f"error: {noun} has no verb {verb!r}\n  it has: {', '.join(nouns[noun])}"
 
 
 def join(words: Sequence[str], nouns: Mapping[str, Sequence[str]]) -> list[str]:

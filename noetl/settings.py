@@ -28,6 +28,9 @@ class Secret(str):
         return str.__str__(self)
 
 
+LAST_PORT = 65535
+
+
 @dataclass(frozen=True)
 class Postgres:
     """Where the server's database is."""
@@ -68,7 +71,7 @@ def read(environ: Mapping[str, str]) -> Settings:
     if environ.get("POSTGRES_HOST"):
         postgres = Postgres(
             host=environ["POSTGRES_HOST"],
-            port=_integer(environ, "POSTGRES_PORT", 5432),
+            port=_port(environ, "POSTGRES_PORT", 5432),
             database=environ.get("POSTGRES_DB", "noetl"),
             user=environ.get("POSTGRES_USER", "noetl"),
             password=Secret(environ.get("POSTGRES_PASSWORD", "")),
@@ -77,7 +80,7 @@ def read(environ: Mapping[str, str]) -> Settings:
     if environ.get("PLAYBOOKS_POSTGRES_HOST"):
         playbooks = Postgres(
             host=environ["PLAYBOOKS_POSTGRES_HOST"],
-            port=_integer(environ, "PLAYBOOKS_POSTGRES_PORT", 5432),
+            port=_port(environ, "PLAYBOOKS_POSTGRES_PORT", 5432),
             database=environ.get("PLAYBOOKS_POSTGRES_DB", "playbooks"),
             user=environ.get("PLAYBOOKS_POSTGRES_USER", "playbooks"),
             password=Secret(environ.get("PLAYBOOKS_POSTGRES_PASSWORD", "")),
@@ -88,12 +91,12 @@ def read(environ: Mapping[str, str]) -> Settings:
     return Settings(
         home=Path(environ.get("NOETL_HOME") or Path(environ.get("HOME", "~")).expanduser() / ".noetl").absolute(),
         host=environ.get("NOETL_HOST") or Settings.host,
-        port=_integer(environ, "NOETL_PORT", Settings.port),
+        port=_port(environ, "NOETL_PORT", Settings.port),
         server_url=environ.get("NOETL_SERVER_URL") or None,
         postgres=postgres,
         playbooks=playbooks,
         nats_url=_secret(environ, "NATS_URL"),
-        api_token=_secret(environ, "NOETL_API_TOKEN"),
+        api_token=_token(environ, "NOETL_API_TOKEN"),
         encryption_key=_secret(environ, "NOETL_ENCRYPTION_KEY"),
         lease_seconds=_number(environ, "NOETL_LEASE_SECONDS", Settings.lease_seconds),
         step_timeout=_number(environ, "NOETL_STEP_TIMEOUT", Settings.step_timeout),
@@ -113,7 +116,25 @@ def playbook_environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _secret(environ: Mapping[str, str], name: str) -> Secret | None:
-    return Secret(environ[name]) if environ.get(name) else None
+    # What was read out of a file, or mounted by a cluster, often ends with a line's end.
+    text = environ.get(name, "").strip()
+    return Secret(text) if text else None
+
+
+def _token(environ: Mapping[str, str], name: str) -> Secret | None:
+    token = _secret(environ, name)
+    if token is not None and not all("!" <= letter <= "~" for letter in token.reveal()):
+        raise UsageError(
+            f"{name} has a character that a request's header cannot carry", "use letters, digits and signs of ASCII, no spaces"
+        )
+    return token
+
+
+def _port(environ: Mapping[str, str], name: str, default: int) -> int:
+    port = _integer(environ, name, default)
+    if port > LAST_PORT:
+        raise UsageError(f"{name} is {port}, which is no port", f"ports go from 1 to {LAST_PORT}")
+    return port
 
 
 def _number(environ: Mapping[str, str], name: str, default: float) -> float:

@@ -48,8 +48,12 @@ class Client:
     """The server's API with its token; a request that fails raises NoetlError with the server's own words."""
 
     def __init__(self, url: str, token: Secret, timeout: float = 30.0) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        try:
+            parts = urlsplit(url)
+            sound = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0  # a port out of range raises
+        except ValueError:
+            sound = False
+        if not sound:
             raise UsageError(f"{url!r} is no server URL", "set NOETL_SERVER_URL to one like http://127.0.0.1:8082")
         self.url = url.rstrip("/")
         self._parts = parts

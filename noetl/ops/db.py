@@ -10,6 +10,8 @@ from noetl.ops.process import Progress, quiet
 from noetl.settings import Postgres, Settings
 from noetl.store import migrate
 
+EMBEDDED = "noetl"
+
 
 def init(settings: Settings, progress: Progress = quiet) -> list[str]:
     """Bring the schema to what this version needs, and return the migrations that were applied now."""
@@ -23,6 +25,8 @@ def validate(settings: Settings, progress: Progress = quiet) -> list[str]:
 
 def reset(settings: Settings, confirmed: str = "", progress: Progress = quiet) -> Postgres:
     """Delete everything in the schema and make it anew; outside the embedded stack only if the database's name is given."""
+    if confirmed and not settings.postgres and confirmed != EMBEDDED:
+        raise UsageError(f"the embedded database is {EMBEDDED!r}, not {confirmed!r}", "POSTGRES_HOST says where another one is")
     if settings.postgres and confirmed != settings.postgres.database:
         where = f"{settings.postgres.database!r} on {settings.postgres.host}"
         raise UsageError(f"this deletes all executions, results and credentials of {where}", f"--database {settings.postgres.database}")

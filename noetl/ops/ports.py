@@ -6,6 +6,8 @@ import socket
 
 import psutil
 
+from noetl.settings import LAST_PORT
+
 
 def is_free(host: str, port: int) -> bool:
     """Tell whether a server could listen there."""
@@ -17,6 +19,19 @@ def is_free(host: str, port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def refusal(host: str, port: int) -> str:
+    """Say why a server cannot listen there, as far as it is not that the port is taken; empty where it could."""
+    if not 0 < port <= LAST_PORT:
+        return f"{port} is no port"
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        try:
+            probe.bind((host, 0))
+        except OSError as error:
+            return f"{host} is no address of this machine ({error.strerror})"
+    return ""
 
 
 def free(host: str = "127.0.0.1") -> int:

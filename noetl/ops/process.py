@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 
 from noetl import home as files
-from noetl.errors import NoetlError
+from noetl.errors import NoetlError, UsageError
 
 Progress = Callable[[str], None]
 STOP_TIMEOUT = 10.0
@@ -39,6 +39,11 @@ class Record:
     url: str | None = None
     version: str | None = None
     left: tuple[tuple[int, float], ...] = ()
+
+    @property
+    def title(self) -> str:
+        """Its name as people read it: `worker worker-1` for the service `worker_worker-1`."""
+        return self.service.replace("_", " ", 1)
 
 
 @dataclass(frozen=True)
@@ -205,6 +210,8 @@ def stop(
     It is asked to end itself and waited for; what is left after the timeout is killed with `force`, otherwise an error
     says what still runs and which command (`again`) kills it.
     """
+    if not timeout >= 0:
+        raise UsageError(f"{timeout:g} s is no time to wait for {service}", "--timeout 10")
     entry = read(home, service, runs)
     if entry is None:
         forget(home, service)
@@ -219,7 +226,7 @@ def stop(
             process.send_signal(ask)
     left = _wait_gone(entry, members, timeout, progress)
     if left and force:
-        progress(f"{service}: killing {_processes(len(left))} that did not end in {timeout:g} s")
+        progress(f"{entry.title}: killing {_processes(len(left))} that did not end in {timeout:g} s")
         for process in left:
             with contextlib.suppress(psutil.Error):
                 process.kill()
@@ -227,7 +234,7 @@ def stop(
     if left:
         write(home, replace(entry, left=tuple((process.pid, process.create_time()) for process in left)))
         names = ", ".join(f"{process.pid}" for process in sorted(left, key=lambda one: one.pid))
-        raise NoetlError(f"{service} (pid {entry.pid}) still runs after {timeout:g} s: pid {names}", f"kill it: {again} --force")
+        raise NoetlError(f"{entry.title} (pid {entry.pid}) still runs after {timeout:g} s: pid {names}", f"kill it: {again} --force")
     forget(home, service)
     return entry
 
@@ -239,15 +246,15 @@ def wait_ready(entry: Record, answers: Callable[[], bool], *, timeout: float, lo
     while not answers():
         waited = time.monotonic() - started
         if not is_alive(entry):
-            raise NoetlError(f"{entry.service} ended while it started\n{tail(Path(entry.log), log_from)}", f"all of its log: {entry.log}")
+            raise NoetlError(f"{entry.title} ended while it started\n{tail(Path(entry.log), log_from)}", f"all of its log: {entry.log}")
         if waited > timeout:
             raise NoetlError(
-                f"{entry.service} (pid {entry.pid}) does not serve after {timeout:g} s\n{tail(Path(entry.log), log_from)}",
+                f"{entry.title} (pid {entry.pid}) does not serve after {timeout:g} s\n{tail(Path(entry.log), log_from)}",
                 f"all of its log: {entry.log}",
             )
         if waited >= said + 2:
             said += 2
-            progress(f"{entry.service}: waiting until it is ready ({said} s)")
+            progress(f"{entry.title}: waiting until it is ready ({said} s)")
         time.sleep(0.02)
 
 
@@ -311,7 +318,7 @@ def _wait_gone(entry: Record, members: set[psutil.Process], timeout: float, prog
             return members
         if waited >= said + 1:
             said += 1
-            progress(f"{entry.service}: stopping, {_processes(len(members))} left ({said} s)")
+            progress(f"{entry.title}: stopping, {_processes(len(members))} left ({said} s)")
         time.sleep(0.02 if waited < 1 else 0.1)
 
 

@@ -97,7 +97,7 @@ def _at_most(snapshots: Iterator[Snapshot], count: int) -> Iterator[Snapshot]:
 
 def _json_object(text: str, source: str) -> dict[str, Any]:
     try:
-        found = json.loads(text)
+        found = json.loads(text, parse_constant=_no_number)
     except ValueError as error:
         raise UsageError(f"{source} is no JSON: {error}", """--payload '{"name": "value"}', or --payload @file.json""") from error
     if not isinstance(found, dict):
@@ -110,13 +110,19 @@ def _file_text(name: str) -> str:
         return Path(name).read_text(encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{name} cannot be read: {error.strerror}", "--payload @file.json") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{name} is no UTF-8 text", "--payload @file.json") from error
 
 
 def _value(text: str) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text, parse_constant=_no_number)
     except ValueError:
         return text
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is no number of JSON")
 
 
 def _set(target: dict[str, Any], names: Sequence[str], value: Any, assignment: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import noetl
 from noetl import home as files
-from noetl.errors import Conflict, NoetlError
+from noetl.errors import Conflict, NoetlError, UsageError
 from noetl.ops import environment, ports, process, stack
 from noetl.ops.client import Client, server_url
 from noetl.ops.process import Progress, Record, quiet
@@ -34,6 +34,8 @@ def start(settings: Settings, *, init_db: bool = False, progress: Progress = qui
     """
     with stack.lock(settings.home, "server"):
         before = find(settings)
+        if before is None and (refusal := ports.refusal(settings.host, settings.port)):
+            raise UsageError(refusal, "take another: noetl server start --host ADDRESS --port N")
         if before is None and not ports.is_free(settings.host, settings.port):
             raise Conflict(
                 f"port {settings.port} is taken by {ports.holder(settings.port)}",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
 from noetl import home as files
+from noetl.errors import NoetlError, Unavailable
 from noetl.ops import postgres, process, server, stack, worker
 from noetl.ops.client import Client, connect
 from noetl.ops.process import Progress, Record, quiet
@@ -33,7 +35,7 @@ class Starting:
     def ensure(self) -> Client:
         """Return a client of a server that has workers; the embedded stack is started where nothing runs."""
         client = connect(self._settings)
-        if client.answers("/health") and any(one.get("status") == "ready" for one in worker.known(client)):
+        if client.answers("/health") and _has_workers(client, embedded=not self._settings.server_url):
             return client
         if self._settings.server_url:
             client.get("/health")
@@ -58,7 +60,7 @@ class Starting:
         here = replace(self._settings, server_url=started.record.url)
         for one in worker.start(here, count=workers, progress=self._progress):
             if not one.already:
-                self._progress(f"{one.record.service.replace('_', ' ')}: ready (pid {one.record.pid})")
+                self._progress(f"{one.record.title}: ready (pid {one.record.pid})")
         return started.record
 
 
@@ -90,12 +92,23 @@ def listing(settings: Settings) -> list[dict[str, Any]]:
     return rows + _workers(settings)
 
 
+def _has_workers(client: Client, *, embedded: bool) -> bool:
+    """Tell whether a worker is ready; a server whose embedded database is down has none, until that is started again."""
+    try:
+        return any(one.get("status") == "ready" for one in worker.known(client))
+    except Unavailable:
+        if embedded:
+            return False
+        raise
+
+
 def _workers(settings: Settings) -> list[dict[str, Any]]:
     entries = worker.running(settings.home)
     heard: dict[object, Mapping[str, Any]] = {}
     if entries:
         client = connect(settings, timeout=2)
-        if client.answers("/health"):
+        # A list of what runs is wanted most of all while the server cannot answer.
+        with contextlib.suppress(NoetlError):
             heard = {one.get("pid"): one for one in worker.known(client)}
     rows = []
     for entry in entries:

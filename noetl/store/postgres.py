@@ -55,6 +55,13 @@ class Unstorable(NoetlError):
     http_status = 422
 
 
+class Refused(NoetlError):
+    """The database does not let this user in, or not into that database."""
+
+    code = "database_refuses"
+    http_status = 503
+
+
 @cache
 def queries() -> dict[str, str]:
     """Return the named statements of queries.sql."""
@@ -78,6 +85,8 @@ def translated(where: str) -> Iterator[None]:
         raise Unavailable(
             f"the database at {where} does not answer: {error or type(error).__name__}", "see: noetl ps, noetl logs postgres"
         ) from error
+    except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError, asyncpg.InsufficientPrivilegeError) as error:
+        raise Refused(f"the database at {where} refuses: {error}", "see: POSTGRES_USER, POSTGRES_PASSWORD and POSTGRES_DB") from error
     except asyncpg.UndefinedTableError as error:
         raise Unavailable(f"the database at {where} has no noetl schema: {error}", "make it: noetl db init") from error
 

@@ -8,14 +8,25 @@ from invoke.context import Context
 
 from noetl.tasks.verb import finish, note, read_settings, say, verb
 
+_BY_HAND = "  change it back by hand, or delete everything and make it anew: noetl db reset"
+
 
 @verb()
 def init(_context: Context) -> None:
-    """Make the schema, or bring it up to date."""
+    """Make the schema, or bring it up to date.
+
+    Exit code 1 if it differs afterwards from what it should be: what somebody changed by hand is not changed back.
+    """
     from noetl.ops import db
 
-    applied = db.init(read_settings(), note)
-    say(f"applied {', '.join(applied)}" if applied else "the schema is up to date")
+    settings = read_settings()
+    applied = db.init(settings, note)
+    if applied:
+        say(f"applied {', '.join(applied)}")
+    if different := db.validate(settings, note):
+        finish("\n".join([*different, _BY_HAND]), 1)
+    if not applied:
+        say("the schema is up to date")
 
 
 @verb()
@@ -27,7 +38,7 @@ def validate(_context: Context) -> None:
     from noetl.ops import db
 
     if different := db.validate(read_settings(), note):
-        finish("\n".join([*different, "  bring it up to date: noetl db init"]), 1)
+        finish("\n".join([*different, "  bring it up to date: noetl db init (what was changed by hand stays changed)"]), 1)
     say("the schema is as it should be")
 
 

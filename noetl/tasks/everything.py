@@ -19,10 +19,10 @@ def up(_context: Context, workers: int = 1) -> None:
     starting = services.Starting(settings, note)
     starting.up(workers)
     for entry in starting.new:
-        say(f"{entry.service}: started, pid {entry.pid}")
+        say(f"{entry.title}: started, pid {entry.pid}")
     for entry in services.running(settings):
         if entry.pid not in {one.pid for one in starting.new}:
-            say(f"{entry.service}: already running, pid {entry.pid}, since {tables.since(entry.started_at)}")
+            say(f"{entry.title}: already running, pid {entry.pid}, since {tables.since(entry.started_at)}")
 
 
 @verb(help={**FORCE, **TIMEOUT})
@@ -32,7 +32,7 @@ def down(_context: Context, force: bool = False, timeout: float = 10.0) -> None:
 
     stopped = services.down(read_settings(), timeout=timeout, force=force, progress=note)
     for entry in stopped:
-        say(f"{entry.service}: stopped (pid {entry.pid})")
+        say(f"{entry.title}: stopped (pid {entry.pid})")
     if not stopped:
         say("nothing was running")
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from noetl.errors import UsageError
 from noetl.ops import answers, follow, live, logs, run
 from noetl.ops.client import Client
 from noetl.ops.run import Ended
@@ -15,6 +16,8 @@ from noetl.tasks.verb import colours, finish, say
 
 def print_logs(home: Path, service: str, onward: bool, lines: int) -> None:
     """Print a service's last log lines, or all services', and with `onward` those to come."""
+    if lines < 0:
+        raise UsageError(f"--lines {lines} is less than none", "--lines 50")
     found = logs.find(home, service)
     named = len(found) > 1 or not service
     for path in found:

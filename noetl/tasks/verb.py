@@ -30,6 +30,9 @@ class Verb(Task[Any]):
             # Whoever read the answer has gone, as `| head` does; Python would complain again when it closes stdout.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise Exit("", code=0) from None
+        except OSError as error:  # a folder that cannot be written, a full disk: nothing that a traceback would explain
+            where = f"{error.filename}: " if error.filename else ""
+            raise Exit(f"error: {where}{error.strerror or error}\n  NOETL_HOME is {read_settings().home}", code=1) from error
         except KeyboardInterrupt:
             raise Exit("interrupted", code=INTERRUPTED) from None
 
@@ -45,10 +48,10 @@ def describe(error: NoetlError) -> str:
     """Write an error as a terminal shows it: what happened, every problem of a playbook, what to type next."""
     problems = error.details.get("problems") or []
     parts = [paint(f"error: {error.message}", "31", sys.stderr)]
+    parts += [f"  {error.hint}"] if error.hint else []
     for problem in problems[1:]:
         parts.append(f"{problem.get('line')}:{problem.get('column')}: {problem.get('message')}")
         parts += [f"  {problem['hint']}"] if problem.get("hint") else []
-    parts += [f"  {error.hint}"] if error.hint else []
     return "\n".join(parts)
 
 

@@ -72,7 +72,8 @@ workflow:
       - when: "{{ event.name == 'call.done' }}"
         then:
           sink:
-            tool: {kind: postgres, auth: outside, statement: "SELECT pg_sleep({{ workload.pause }}); INSERT INTO sunk VALUES (:n, :label)"}
+            tool: {kind: postgres, auth: outside}
+            statement: "SELECT pg_sleep({{ workload.pause }}); INSERT INTO sunk VALUES (:n, :label)"
     next: end
   - step: end
     tool: {kind: python, code: "result = 'done'"}
@@ -112,8 +113,9 @@ def platform(make_live: MakeLive, outside: Postgres) -> Iterator[Live]:
     ask(outside, "CREATE TABLE IF NOT EXISTS sunk (n integer NOT NULL, label text)")
     with make_live({"NOETL_LEASE_SECONDS": "2"}) as one:
         one.server()
-        data = {"db_host": outside.host, "db_port": outside.port, "db_user": outside.user, "db_name": outside.database}
-        one.api.post("/api/credentials", {"name": "outside", "type": "postgres", "data": {**data, "db_password": outside.password.reveal()}})
+        data: dict[str, Json] = {"db_host": outside.host, "db_port": outside.port, "db_user": outside.user, "db_name": outside.database}
+        data["db_password"] = outside.password.reveal()
+        one.api.post("/api/credentials", {"name": "outside", "type": "postgres", "data": data})
         one.worker("language-1")
         one.register(CHILD)
         yield one

@@ -55,8 +55,8 @@ async def credential(request: Request, name: str, include_data: bool = False) ->
         return answer({"name": name, "type": "postgres", **({"data": data} if include_data else {})})
     if name == PLAYBOOKS:
         raise NotFound(
-            "there is no database for playbooks",
-            "give the step `auth`, or the server PLAYBOOKS_POSTGRES_HOST (…_PORT, _DB, _USER, _PASSWORD)",
+            "there is no database for playbooks: give the step `auth`, or the server PLAYBOOKS_POSTGRES_HOST",
+            "its others are PLAYBOOKS_POSTGRES_PORT, …_DB, …_USER and …_PASSWORD",
         )
     row = await runtime.database.row("credential", name)
     if row is None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from live import ask
@@ -10,6 +12,7 @@ from live import ask
 from noetl.errors import Unavailable
 from noetl.settings import Postgres, Secret
 from noetl.store import migrate
+from noetl.store.postgres import Refused
 
 
 async def test_an_empty_database_gets_every_migration_once(empty_postgres: Postgres) -> None:
@@ -69,3 +72,9 @@ def test_reset_makes_it_anew(postgres: Postgres) -> None:
 async def test_no_database_there_is_said() -> None:
     with pytest.raises(Unavailable, match=r"127\.0\.0\.1:1"):
         await migrate.initialize(Postgres("127.0.0.1", 1, "x", "x", Secret("x")))
+
+
+@pytest.mark.parametrize("wrong", [{"user": "nobody"}, {"password": Secret("wrong"), "user": "playbooks"}, {"database": "nowhere"}])
+async def test_a_database_that_lets_nobody_in_says_so(empty_postgres: Postgres, wrong: dict[str, Any]) -> None:
+    with pytest.raises(Refused, match="refuses: "):
+        await migrate.initialize(replace(empty_postgres, **wrong))

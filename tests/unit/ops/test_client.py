@@ -67,6 +67,7 @@ def test_no_server_says_what_to_type() -> None:
     assert not nobody.answers()
 
 
-def test_a_url_that_is_none() -> None:
-    with pytest.raises(UsageError):
-        Client("localhost:8082", Secret("t"))
+@pytest.mark.parametrize("url", ["localhost:8082", "http://127.0.0.1:99999", "http://127.0.0.1:0", "http://[::1", "ftp://there", "http://"])
+def test_a_url_that_is_none(url: str) -> None:
+    with pytest.raises(UsageError, match="is no server URL"):
+        Client(url, Secret("t"))

@@ -8,11 +8,12 @@ import stat
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from noetl import settings as configuration
 from noetl.errors import NotFound, UsageError
-from noetl.ops import environment, logs, owner, ports, tables, worker
+from noetl.ops import db, environment, logs, owner, ports, process, server, services, tables, worker
 from noetl.settings import Postgres, Secret, Settings
 
 
@@ -117,3 +118,48 @@ def test_passage_is_given_to_one_user_and_to_no_other(tmp_path: Path) -> None:
 
 def test_flags_win_over_the_environment(tmp_path: Path) -> None:
     assert environment.variables(replace(Settings(home=tmp_path), port=1234))["NOETL_PORT"] == "1234"
+
+
+@pytest.mark.parametrize(
+    ("host", "port"), [("127.0.0.1", 0), ("127.0.0.1", -1), ("127.0.0.1", 65536), ("192.0.2.1", 8082), ("no.invalid", 8082)]
+)
+def test_where_no_server_can_listen_is_not_called_taken(tmp_path: Path, host: str, port: int) -> None:
+    assert ports.refusal("127.0.0.1", 8082) == ""
+    with pytest.raises(UsageError, match=r"is no port|is no address of this machine"):
+        server.start(Settings(home=tmp_path, host=host, port=port))
+
+
+@pytest.mark.parametrize("name", ["NOETL_PORT", "POSTGRES_PORT", "PLAYBOOKS_POSTGRES_PORT"])
+def test_a_port_is_one(name: str) -> None:
+    environ = {"POSTGRES_HOST": "h", "PLAYBOOKS_POSTGRES_HOST": "h", name: "65536"}
+    with pytest.raises(UsageError, match=f"{name} is 65536, which is no port"):
+        configuration.read(environ)
+
+
+def test_a_secret_of_a_file_may_end_with_a_line() -> None:
+    settings = configuration.read({"NOETL_API_TOKEN": "abc\n", "NATS_URL": " nats://there:1\n"})
+    assert settings.api_token is not None
+    assert settings.api_token.reveal() == "abc"
+    assert settings.nats_url is not None
+    assert settings.nats_url.reveal() == "nats://there:1"
+    assert configuration.read({"NOETL_API_TOKEN": "\n"}).api_token is None
+
+
+@pytest.mark.parametrize("token", ["a\nb", "a b", "é"])
+def test_a_token_that_no_header_can_carry(token: str) -> None:
+    with pytest.raises(UsageError, match="NOETL_API_TOKEN") as caught:
+        configuration.read({"NOETL_API_TOKEN": token})
+    assert token not in str(caught.value)
+
+
+def test_the_embedded_database_is_not_reset_under_another_name(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="the embedded database is 'noetl', not 'production'"):
+        db.reset(Settings(home=tmp_path), "production")
+
+
+def test_the_listing_needs_no_answering_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = psutil.Process()
+    found = process.record("worker_w", mine, runs=("python",), log=tmp_path / "w.log", port=None, url=None, version="1")
+    monkeypatch.setattr(worker, "running", lambda _home: [found])
+    rows = services.listing(Settings(home=tmp_path, port=ports.free()))
+    assert [(row["name"], row["state"]) for row in rows][-1] == ("worker w", "not ready")

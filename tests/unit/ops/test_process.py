@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from noetl import home as files
-from noetl.errors import NoetlError
+from noetl.errors import NoetlError, UsageError
 from noetl.ops import process
 from noetl.ops.process import Record
 
@@ -156,3 +156,8 @@ def test_adopting_needs_the_right_program(tmp_path: Path, started: list[Record])
     found = process.adopt(tmp_path, "thing", entry.pid, entry.runs, port=1, url=None, version="1")
     assert found is not None
     assert found.pid == entry.pid
+
+
+def test_a_time_that_is_none(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="-1 s is no time to wait"):
+        process.stop(tmp_path, "one", ("x",), again="again", timeout=-1)

@@ -21,6 +21,7 @@ from noetl.ops import run
         ),
         ("", ["a.b.c=1", "a.d=2"], {"a": {"b": {"c": 1}, "d": 2}}),
         ("", ["url=http://x/?a=b"], {"url": "http://x/?a=b"}),
+        ("", ["a=NaN", "b=-Infinity", "c=[NaN]"], {"a": "NaN", "b": "-Infinity", "c": "[NaN]"}),
     ],
 )
 def test_payload(text: str, assignments: list[str], built: dict[str, object]) -> None:
@@ -33,11 +34,18 @@ def test_payload_of_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "assignments"), [("{", []), ("[1]", []), ("@/nowhere.json", []), ("", ["novalue"]), ("", ["=1"]), ('{"a": 1}', ["a.b=1"])]
+    ("text", "assignments"),
+    [("{", []), ("[1]", []), ('{"a": NaN}', []), ("@/nowhere.json", []), ("", ["novalue"]), ("", ["=1"]), ('{"a": 1}', ["a.b=1"])],
 )
 def test_payload_that_is_none(text: str, assignments: list[str]) -> None:
     with pytest.raises(UsageError):
         run.payload(text, assignments)
+
+
+def test_payload_of_a_file_that_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "p.json").write_bytes(b"\xff\xfe")
+    with pytest.raises(UsageError, match="is no UTF-8 text"):
+        run.payload(f"@{tmp_path / 'p.json'}", [])
 
 
 def test_a_playbook_that_is_not_there() -> None:

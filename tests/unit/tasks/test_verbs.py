@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
+import os
 import sys
 from pathlib import Path
 
@@ -69,6 +71,43 @@ def test_words_are_joined(words: str, joined: str) -> None:
     assert program.join(words.split(), NOUNS) == joined.split()
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("server fly", "server has no verb 'fly'"),
+        ("server.fly --json", "server has no verb 'fly'"),
+        ("worker start --count 1", ""),
+        ("server", ""),
+        ("server --help", ""),
+        ("run server fly", ""),
+        ("fly away", ""),
+        ("", ""),
+    ],
+)
+def test_a_verb_that_a_noun_does_not_have(words: str, said: str) -> None:
+    problem = program.unknown_verb(words.split(), NOUNS)
+    assert (said in problem) if said else problem == ""
+
+
+@pytest.mark.parametrize("words", [["down", "--timeout", "soon"], ["up", "--workers", "two"], ["server", "fly"], ["fly"]])
+def test_words_that_are_not_understood_are_bad_usage(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(words)
+    assert caught.value.code == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_ctrl_c_before_a_verb_runs_is_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(_words: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_fast", interrupted)
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["ps"])
+    assert caught.value.code == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
 def test_an_error_becomes_an_exit_code() -> None:
     @verb()
     def broken(_context: object) -> None:
@@ -78,12 +117,20 @@ def test_an_error_becomes_an_exit_code() -> None:
     def interrupted(_context: object) -> None:
         raise KeyboardInterrupt
 
+    @verb()
+    def full(_context: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/home/x")
+
     from invoke.context import Context
 
     with pytest.raises(Exit) as caught:
         broken(Context())
     assert caught.value.code == 2
     assert caught.value.message == "error: no\n  do this"
+    with pytest.raises(Exit) as caught:
+        full(Context())
+    assert caught.value.code == 1
+    assert str(caught.value.message).startswith("error: /home/x: No space left on device\n")
     with pytest.raises(Exit) as caught:
         interrupted(Context())
     assert caught.value.code == 130
@@ -92,7 +139,7 @@ def test_an_error_becomes_an_exit_code() -> None:
 def test_every_problem_of_a_playbook_is_said() -> None:
     problems = [{"line": 1, "column": 2, "message": "first"}, {"line": 3, "column": 4, "message": "second", "hint": "so"}]
     said = describe(PlaybookError("p.yaml:1:2: first", "try", details={"problems": problems}))
-    assert said == "error: p.yaml:1:2: first\n3:4: second\n  so\n  try"
+    assert said == "error: p.yaml:1:2: first\n  try\n3:4: second\n  so"
 
 
 def test_importing_the_verbs_is_cheap() -> None:
