@@ -219,7 +219,7 @@ def _databases(port: int, recorded: files.Embedded) -> Databases:
 def _create_databases(home: Path, databases: Databases) -> None:
     way_in = superuser(home, databases.noetl.port)
     passwords = "".join(f"\\set {one.user}_password '{one.password.reveal()}'\n" for one in (databases.noetl, databases.playbooks))
-    script = Path(__file__).with_name("embedded.sql").read_text()
+    script = Path(__file__).with_name("embedded.sql").read_text(encoding="utf-8")
     command = [str(program_path("psql")), "--no-psqlrc", "--quiet", "--no-password", "-h", HOST, "-p", str(way_in.port)]
     made = subprocess.run(
         [*command, "-U", way_in.user, "-d", way_in.database],

@@ -21,11 +21,17 @@ class UnknownMigration(NoetlError):
     code = "newer_schema"
 
 
+class ChangedMigration(NoetlError):
+    """The database was made by a version whose migration of the same name said something else."""
+
+    code = "other_schema"
+
+
 def migrations() -> dict[str, str]:
     """Return the migrations' texts by name, in order."""
     folder = resources.files("noetl.store") / "migrations"
     return {
-        file.name.removesuffix(".sql"): file.read_text()
+        file.name.removesuffix(".sql"): file.read_text(encoding="utf-8")
         for file in sorted(folder.iterdir(), key=lambda f: f.name)
         if file.name.endswith(".sql")
     }
@@ -97,10 +103,16 @@ async def _apply(held: Any, schema: str) -> list[str]:
             f"the database has migrations that this version does not know: {', '.join(newer)}",
             "install the newer noetl: pip install -U noetl",
         )
+    checksums = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in known.items()}
+    if changed := [name for name, checksum in applied.items() if checksum != checksums[name]]:
+        raise ChangedMigration(
+            f"the database was made by another {changed[0]} than this version's",
+            "install the noetl that made it; or delete everything and make it anew: noetl db reset",
+        )
     done = []
     for name, text in known.items():
         if name not in applied:
             await held.execute(text)
-            await held.execute(queries()["migration_done"], name, hashlib.sha256(text.encode()).hexdigest())
+            await held.execute(queries()["migration_done"], name, checksums[name])
             done.append(name)
     return done

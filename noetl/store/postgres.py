@@ -65,7 +65,7 @@ class Refused(NoetlError):
 @cache
 def queries() -> dict[str, str]:
     """Return the named statements of queries.sql."""
-    text = (resources.files("noetl.store") / "queries.sql").read_text()
+    text = (resources.files("noetl.store") / "queries.sql").read_text(encoding="utf-8")
     parts = re.split(r"^-- name: (\w+)\n", text, flags=re.MULTILINE)[1:]
     return {name: body.strip() for name, body in zip(parts[::2], parts[1::2], strict=True)}
 

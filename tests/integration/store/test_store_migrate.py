@@ -62,6 +62,13 @@ def test_a_newer_database_is_left_alone(postgres: Postgres) -> None:
         asyncio.run(migrate.initialize(postgres))
 
 
+def test_a_migration_of_the_same_name_with_another_text_is_said(postgres: Postgres) -> None:
+    ask(postgres, "UPDATE noetl.migrations SET checksum = 'x'")
+    with pytest.raises(migrate.ChangedMigration, match="was made by another 0001"):
+        asyncio.run(migrate.initialize(postgres))
+    assert asyncio.run(migrate.reset(postgres)) == list(migrate.migrations())
+
+
 def test_reset_makes_it_anew(postgres: Postgres) -> None:
     ask(postgres, "INSERT INTO noetl.property (name, value) VALUES ('a', 'b')")
     assert asyncio.run(migrate.reset(postgres)) == list(migrate.migrations())
