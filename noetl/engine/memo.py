@@ -26,8 +26,8 @@ FIRST = Paging()
 class SinkPoint:
     """What goes on once a sink is done: the command whose result it writes, the event and the rule that it belongs to, its place there.
 
-    `command` is 0 where there is none: at `loop.done`, and for a step that does nothing. The rest is as the visit was; `replaced` says that a
-    rule gave the result, `problem` is the failure of an earlier sink that this one's rule deals with.
+    `command` is 0 where there is none: at `loop.done`, and for a step that does nothing. The rest is as the visit was; `replaced` says that
+    a rule gave the result, `problem` is the failure of an earlier sink that this one's rule deals with.
     """
 
     command: int

@@ -23,7 +23,7 @@ class Visit:
 
     `routed` says that a rule has decided where the run goes, `handled` that a rule has dealt with its failure, `ended` that the command's
     row is written already. `loop_results` goes with the transitions to come, `came_with` came with the one that led here. `pages` are what
-    this call has collected, `collected` how many the whole pagination has. `entered` are the rules that fired at the `step.enter` of an item,
+    this call has collected, `collected` how many the whole pagination has. `entered` are the rules that fired at an item's `step.enter`,
     `sink` is the one that has just failed, `unwritten` says that the failure is a sink's.
     """
 
