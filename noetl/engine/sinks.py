@@ -54,5 +54,6 @@ def issue(turn: Turn, visit: Visit, index: int, rule: Rule, event: str, number: 
 def again(turn: Turn, visit: Visit, point: SinkPoint, wait: float) -> None:
     """Issue a sink that has failed once more; the call that it belongs to is not repeated."""
     run, attempt = visit.run, visit.attempt + 1
-    carried = (visit.item, visit.args, visit.entered, visit.came_with)
-    turn.issue(Command(turn.next_command, run.id, run.step, *carried, attempt, wait, sink=point))
+    turn.issue(
+        Command(turn.next_command, run.id, run.step, visit.item, visit.args, visit.entered, visit.came_with, attempt, wait, sink=point)
+    )

@@ -17,6 +17,7 @@ TERMINAL = frozenset({"COMPLETED", "FAILED", "CANCELLED"})
 PATIENCE = 60.0
 _NOT_OFTENER = 0.1
 _AT_LEAST_EVERY = 2.0
+_SHARE = 9
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,8 @@ def follow(client: Client, execution_id: str, patience: float = PATIENCE) -> Ite
             silent_since, last = None, document
             if str(document["status"]) in TERMINAL:
                 return
-            time.sleep(_NOT_OFTENER)
+            # Whoever looks is to cost the execution little, however many steps there are to tell.
+            time.sleep(min(max(_NOT_OFTENER, _SHARE * (time.monotonic() - begun)), _AT_LEAST_EVERY))
             _wait(bell)
     finally:
         done.set()

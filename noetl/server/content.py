@@ -84,8 +84,9 @@ class Contents:
         given = await self._loader.given(execution, issued)
         scope: dict[str, Json] = {"event": {"name": point.event, "step": issued.step}}
         scope["this"] = _fragment(given.result) if given.result is not None else None
-        if given.error is not None:
-            scope["error"] = given.error
+        error = point.problem or given.error
+        if error is not None:
+            scope["error"] = error
         return scope
 
     async def _args(self, execution: Execution, issued: Issued) -> Mapping[str, Json]:

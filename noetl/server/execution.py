@@ -123,6 +123,8 @@ class Execution:
                 self.items[row.run] = row.items
             if row.args is not None:
                 self.loops[row.run] = LoopInfo(row.args, row.loop_results, row.total, row.iterator)
+            if row.result is not None:
+                self.aggregates[row.run] = row.result
             if row.closed:
                 self.items.pop(row.run, None)
                 self.aggregates.pop(row.run, None)
@@ -144,6 +146,8 @@ class Execution:
                 number = command.sink.command
                 result = overrides.get(number) or results.get(number)
                 found = Given(result, errors[number]) if number in errors else self.given.get(number)
+                if found is not None and number in outcome.amended:
+                    found = Given(outcome.amended[number], found.error)
                 if found is not None and (found.result is None or found.result.size <= INLINE):
                     kept[number] = found
         for finish in outcome.finished:

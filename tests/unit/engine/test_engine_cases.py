@@ -1,7 +1,8 @@
 """Every case in tests/cases/engine: a playbook, what is told to the engine in turn, and what must follow from it.
 
 A case's `play` is a list of inputs: `start: PAYLOAD`, `done: STEP` or `STEP[ITEM]` with `result`, `failed` and `broken` with `error`,
-`wake`, `cancel: REASON`, `withdrawn: {STEP: NUMBER}`; `after` is the seconds since the last. Beside an input stands what follows from it,
+`wake`, `cancel: REASON`, `withdrawn: {STEP: NUMBER}`; `after` is the seconds since the last, `forget`
+has what is stored read back first. Beside an input stands what follows from it,
 in the words of `SEEN`; what is not named is not compared. A report is about the oldest open command of its name, or about `command`.
 """
 
@@ -16,10 +17,9 @@ import pytest
 import yaml
 from engine_caller import Caller, playbook
 
-from noetl.engine.inputs import Broken, Cancel, Done, Failed, Input, Start, Wake, Withdrawn
+from noetl.engine.inputs import Broken, Cancel, Input, Start, Wake, Withdrawn
 from noetl.engine.outcome import Command, Event, Outcome
 from noetl.engine.turn import IllegalInput
-from noetl.engine.value import Value
 
 Json = Any
 FOLDER = Path(__file__).parents[2] / "cases" / "engine"
@@ -38,7 +38,9 @@ def test_what_follows_is_what_the_case_says(case: Mapping[str, Json]) -> None:
     for number, entry in enumerate(case["play"]):
         word = next(word for word in INPUTS if word in entry)
         told = f"{number}: {word} {entry[word] or ''}".strip()
-        expected = {key: value for key, value in entry.items() if key not in (word, "result", "error", "after", "command")}
+        expected = {key: value for key, value in entry.items() if key not in (word, "result", "error", "after", "command", "forget")}
+        if entry.get("forget"):
+            caller.forget()
         caller.at += entry.get("after", 1)
         if word == "start":
             caller.payload = entry["start"] or {}
@@ -79,10 +81,10 @@ def input_of(caller: Caller, word: str, entry: Mapping[str, Json]) -> Input:
     command = Command(**entry["command"]) if "command" in entry else open_command(caller, told)
     match word:
         case "done":
-            return Done(caller.at, command.id, command.run, command.item, Value.of(entry.get("result")), command.fired)
+            return caller.success(command, entry.get("result"))
         case "failed":
-            return Failed(caller.at, command.id, command.run, command.item, error_of(entry), None, command.fired)
-    return Broken(caller.at, error_of(entry), command.id, command.run, command.item)
+            return caller.failure(command, error_of(entry))
+    return Broken(caller.at, error_of(entry), command.id, command.run, command.item, command.sink)
 
 
 def error_of(entry: Mapping[str, Json]) -> Mapping[str, Json]:
@@ -119,6 +121,13 @@ def loops(caller: Caller, outcome: Outcome) -> Json:
 SEEN: Mapping[str, Callable[[Caller, Outcome], Json]] = {
     "commands": commands,
     "events": events,
+    "delays": lambda caller, outcome: [command.delay for command in outcome.commands],
+    "attempts": lambda caller, outcome: [command.attempt for command in outcome.commands],
+    "overrides": lambda caller, outcome: [command.paging.overrides for command in outcome.commands],
+    "page_numbers": lambda caller, outcome: [command.paging.number for command in outcome.commands],
+    "sinks": lambda caller, outcome: [f"{place(at)} {at.sink.event} {at.sink.number}" for at in outcome.commands if at.sink],
+    "pages": lambda caller, outcome: [page.value for page in outcome.pages],
+    "amended": lambda caller, outcome: {number: value.get() for number, value in outcome.amended.items()},
     "loops": loops,
     "status": lambda caller, outcome: outcome.state.status,
     "failure": lambda caller, outcome: (outcome.state.failure or {}).get("message"),

@@ -21,6 +21,7 @@ from noetl.engine.value import Value
 
 Json = Any
 WORK = {"kind": "python", "code": "result = 1"}
+SINK = {"tool": "python", "code": "def main(data): pass"}
 ERROR = {"message": "it broke", "type": "tool"}
 MOST_COMMANDS = 400
 
@@ -67,6 +68,12 @@ def steps(draw: st.DrawFn, name: str, later: list[str]) -> dict[str, Json]:
     if draw(st.booleans()):
         handled = draw(targets)
         rules.append({"when": "{{ event.name == 'call.error' }}", "then": {"next": handled} if handled else {"log": "{{ error }}"}})
+    if draw(st.integers(0, 3)) == 0:
+        rules.insert(0, {"when": "{{ event.name == 'call.error' }}", "then": {"retry": draw(st.integers(1, 3))}})
+    if draw(st.integers(0, 2)) == 0:
+        event = draw(st.sampled_from(["call.done", "call.error", "step.exit", "loop.done"]))
+        then: list[Json] = [{"sink": SINK}] * draw(st.integers(1, 2)) + [{"result": 7}] * draw(st.integers(0, 1))
+        rules.insert(0, {"when": f"{{{{ event.name == '{event}' }}}}", "then": then})
     return {**step, "case": rules} if rules else step
 
 
@@ -122,7 +129,7 @@ def check(caller: Caller, outcome: Outcome, withdrawn: Counter[int]) -> None:
             assert live == 1
         else:
             loop = run.loop
-            assert loop.live == live
+            assert live == (1 if run.suspended else loop.live)
             assert loop.done + loop.failed + withdrawn[run.id] + loop.live + (loop.total - loop.cursor) == loop.total
     for row in caller.loops.values():
         assert 0 <= row.done + row.failed <= row.issued <= row.total
