@@ -77,7 +77,7 @@ class Runtime:
     async def open(self) -> None:
         """Connect to the database and NATS; refuse a database without schema or with another key."""
         await self.database.open()
-        differences = await migrate.validate(self.postgres)
+        differences = [found for found in await migrate.validate(self.postgres) if not found.endswith(migrate.EXTRA)]
         if differences:
             raise NoetlError(
                 f"the schema in {self.database.where} is not as it should be: {differences[0]}"

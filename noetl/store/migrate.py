@@ -13,6 +13,8 @@ from noetl.settings import Postgres
 from noetl.store.postgres import connection, queries, translated
 
 SCHEMA = "noetl"
+EXTRA = "is there and should not be"
+"""How a difference ends that is something more than the migrations make: an index that somebody added hurts nobody."""
 
 
 class UnknownMigration(NoetlError):
@@ -72,7 +74,7 @@ async def validate(postgres: Postgres) -> list[str]:
         finally:
             await held.close()
     missing = [f"{thing} is missing" for thing in sorted(expected.keys() - found.keys())]
-    extra = [f"{thing} is there and should not be" for thing in sorted(found.keys() - expected.keys())]
+    extra = [f"{thing} {EXTRA}" for thing in sorted(found.keys() - expected.keys())]
     other = [
         f"{thing} is {found[thing]!r} instead of {expected[thing]!r}"
         for thing in sorted(expected.keys() & found.keys())

@@ -18,7 +18,7 @@ from acceptance_home import ROOT, Operator
 
 def test_up_ps_down(operator: Operator) -> None:
     said = operator.ok("up")
-    assert [line.split(":")[0] for line in said.splitlines()] == ["postgres", "nats", "server", "worker_worker-1"]
+    assert [line.split(":")[0] for line in said.splitlines()] == ["postgres", "nats", "server", "worker worker-1"]
     services = operator.services()
     assert list(services) == ["postgres", "nats", "server", "worker worker-1"]
     for row in services.values():
