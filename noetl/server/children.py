@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Mapping
@@ -18,8 +17,9 @@ from noetl.errors import NoetlError, NotFound, Unavailable
 from noetl.playbook.duration import seconds
 from noetl.playbook.expression import Templates, is_plain
 from noetl.playbook.model import Tool
+from noetl.server.committer import unheard
 from noetl.server.execution import Execution
-from noetl.server.pending import Begin, Report
+from noetl.server.pending import Begin
 
 if TYPE_CHECKING:
     from noetl.server.runtime import Runtime
@@ -57,7 +57,7 @@ class Children:
                 await self._claimed(*where)
             elif row["expired"]:
                 error = {"message": "the sub-playbook took longer than the step waits for it", "type": "timeout"}
-                self._report(*where, row["fence"], None, error)
+                self._runtime.committer.report(*where, row["fence"], None, error)
                 if row["child"] is not None:
                     self._runtime.committer.signal(row["child"], Cancel(time.time(), "its parent waits no longer"))
             elif row["child"] is None:
@@ -87,11 +87,9 @@ class Children:
         except Unavailable:
             return
         except NoetlError as error:
-            self._report(execution_id, command_id, fence, None, {"message": error.message, "type": error.code})
+            self._runtime.committer.report(execution_id, command_id, fence, None, {"message": error.message, "type": error.code})
             return
-        future = asyncio.get_running_loop().create_future()
-        future.add_done_callback(lambda done: done.cancelled() or done.exception())
-        self._runtime.committer.put(Begin(child, execution_id, time.time(), future))
+        self._runtime.committer.put(Begin(child, execution_id, time.time(), unheard()))
 
     async def _child(self, execution_id: int, command_id: int) -> Execution:
         """Return the execution that a command waits for, not begun yet."""
@@ -154,7 +152,7 @@ class Children:
             return
         if child["status"] != "COMPLETED":
             error = loads(child["error"]) if child["error"] else {"message": f"the sub-playbook is {child['status']}", "type": "playbook"}
-            self._report(execution_id, command_id, command["fence"], None, {**error, "child": str(child_id)})
+            self._runtime.committer.report(execution_id, command_id, command["fence"], None, {**error, "child": str(child_id)})
             return
         parent = await runtime.committer.execution(execution_id)
         tool = parent.plan.steps[command["step"]].step.tool
@@ -164,13 +162,8 @@ class Children:
             reader = await runtime.loader.execution(child_id)
             await runtime.loader.results(reader, [str(step)])
             result = reader.results.get(str(step)) or result
-        self._report(execution_id, command_id, command["fence"], result, None)
+        self._runtime.committer.report(execution_id, command_id, command["fence"], result, None)
 
     async def _cancel_children(self, execution_id: int) -> None:
         for row in await self._runtime.database.rows("children_running", execution_id):
             self._runtime.committer.signal(row["execution_id"], Cancel(time.time(), "its parent is over"))
-
-    def _report(self, execution_id: int, command_id: int, fence: int, result: Value | None, error: Mapping[str, Json] | None) -> None:
-        future = asyncio.get_running_loop().create_future()
-        future.add_done_callback(lambda done: done.cancelled() or done.exception())
-        self._runtime.committer.put(Report(execution_id, command_id, fence, time.time(), future, result=result, error=error))

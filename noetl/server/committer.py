@@ -18,6 +18,7 @@ from noetl.engine.inputs import Input, Wake, Withdrawn
 from noetl.engine.outcome import Outcome
 from noetl.engine.state import TERMINAL
 from noetl.engine.turn import IllegalInput
+from noetl.engine.value import Value
 from noetl.errors import NoetlError, Unavailable
 from noetl.server.evaluator import Evaluator, Exceeded
 from noetl.server.execution import Execution, anew
@@ -90,9 +91,11 @@ class Committer:
 
     def signal(self, execution_id: int, given: Input) -> asyncio.Future[str]:
         """Tell an execution that something happened."""
-        future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        future.add_done_callback(lambda done: done.cancelled() or done.exception())
-        return self.put(Signal(execution_id, given, future))
+        return self.put(Signal(execution_id, given, unheard()))
+
+    def report(self, execution_id: int, command: int, fence: int, result: Value | None, error: Mapping[str, Any] | None) -> None:
+        """Report on a command that no worker reports on."""
+        self.put(Report(execution_id, command, fence, self._clock(), unheard(), result=result, error=error))
 
     async def execution(self, execution_id: int, revision: int = 0) -> Execution:
         """Return an execution from memory, or read it where memory has none that is as new as this revision."""
@@ -381,6 +384,13 @@ class Committer:
             return None
         execution.commands.pop(report.command, None)
         return DUPLICATE if status in ("done", "failed") and fence == report.fence else STALE
+
+
+def unheard() -> asyncio.Future[str]:
+    """Return a future that nobody has to look at."""
+    future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    future.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return future
 
 
 def _answer(pending: Pending, answer: str) -> None:

@@ -26,11 +26,8 @@ SECONDS = 10.0
 MEMORY = 1024**3
 OUT_OF_MEMORY = 3
 """What the child exits with when it goes past its limit of memory."""
-KEPT = ("PATH", "PYTHONPATH", "LANG", "TZ")
+KEPT = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "TZ")
 """What the child sees of the server's environment: no secret, but where the code is."""
-OUT_OF_MEMORY = 77
-KEPT = ("PATH", "PYTHONPATH", "LANG", "LC_ALL")
-"""The variables that the child gets: none that configures anything, none that is secret."""
 
 
 class Exceeded(NoetlError):
@@ -77,17 +74,14 @@ class Evaluator:
             raise answer
         return answer
 
-    async def close(self) -> int | None:
-        """End the child; return the exit code that it had come to by itself."""
+    async def close(self) -> None:
+        """End the child."""
         process, self._process = self._process, None
         self._sent.clear()
-        if process is None:
-            return None
-        with contextlib.suppress(TimeoutError):
-            return await asyncio.wait_for(process.wait(), 0.2)
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        return await process.wait()
+        if process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
 
     async def _child(self) -> asyncio.subprocess.Process:
         if self._process is None or self._process.returncode is not None:
@@ -127,11 +121,6 @@ def _excess(code: int | None) -> str:
             return f"the templates of this step's routing need more than {MEMORY // 1024**2} MiB of memory"
         case _:
             return f"the process that evaluates the templates of this step's routing ended with exit code {code}"
-
-
-def exceeded(what: str) -> Exceeded:
-    """Return the error for routing that goes past a limit."""
-    return Exceeded(f"the templates of this step's routing need {what}", "compute such a value in a python step")
 
 
 def serve(receive: Callable[[int], bytes], send: Callable[[bytes], object]) -> None:

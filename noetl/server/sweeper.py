@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from noetl.engine.inputs import Wake
 from noetl.errors import NoetlError
-from noetl.server.pending import Report
 
 if TYPE_CHECKING:
     from noetl.server.runtime import Runtime
@@ -88,6 +87,4 @@ class Sweeper:
 
     def _quarantine(self, execution_id: int, command_id: int, fence: int, lost: int) -> None:
         error = {"message": f"the worker died under this step {lost} times", "type": "quarantined"}
-        future = asyncio.get_running_loop().create_future()
-        future.add_done_callback(lambda done: done.cancelled() or done.exception())
-        self._runtime.committer.put(Report(execution_id, command_id, fence, time.time(), future, error=error))
+        self._runtime.committer.report(execution_id, command_id, fence, None, error)
