@@ -214,6 +214,8 @@ def _syntax_error(error: yaml.YAMLError) -> tuple[Position, str]:
     mark = error.problem_mark or error.context_mark
     position = Position(mark.line + 1, mark.column + 1) if mark is not None else Position(1, 1)
     words = error.problem or "cannot be read"
+    if "nesting depth" in words:
+        return position, f"nested more than {MAX_DEPTH} levels deep"
     return position, f"not YAML: {words}{f' ({error.context})' if error.context else ''}"
 
 
