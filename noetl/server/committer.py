@@ -186,12 +186,14 @@ class Committer:
             moved,
             [row for write in writes for row in write.ended],
             [tuple(row) for write in writes for row in write.issued.values()],
-            [row for write in writes for row in write.happened],
+            [row for write in writes if (row := write.history) is not None],
             [row for write in writes for row in write.kept.values()],
             [row for write in writes for row in write.looped.values()],
             [row for write in writes for row in write.chunked],
             [row for write in writes for row in write.paged],
             [row for write in writes for row in write.amended.values()],
+            [write.execution.id for write in writes if write.revoke and write.begin is None],
+            [write.execution.id for write in writes if write.withdraw and write.begin is None],
             self._lease,
         )
         self.commits += 1

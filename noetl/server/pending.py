@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from noetl.engine.inputs import Broken, Done, Failed, Input, Start
-from noetl.engine.outcome import Command, LoopRow, Outcome
+from noetl.engine.outcome import Command, Event, LoopRow, Outcome
 from noetl.engine.plan import Plan
 from noetl.engine.sinks import at as sink_at
 from noetl.engine.state import TERMINAL, encode
@@ -38,12 +38,13 @@ class Handout:
 
 @dataclass
 class Begin:
-    """A new execution."""
+    """A new execution. `newest` says that it must not begin if its playbook has a newer version."""
 
     execution: Execution
     parent: int | None
     at: float
     future: asyncio.Future[str]
+    newest: bool = False
 
     @property
     def execution_id(self) -> int:
@@ -124,7 +125,7 @@ class Write:
     begin: Begin | None = None
     ended: list[tuple[Any, ...]] = field(default_factory=list)
     issued: dict[int, list[Any]] = field(default_factory=dict)
-    happened: list[tuple[Any, ...]] = field(default_factory=list)
+    happened: list[Event] = field(default_factory=list)
     kept: dict[str, tuple[Any, ...]] = field(default_factory=dict)
     looped: dict[int, tuple[Any, ...]] = field(default_factory=dict)
     chunked: list[tuple[Any, ...]] = field(default_factory=list)
@@ -202,9 +203,7 @@ class Write:
 
     def _record(self, outcome: Outcome) -> None:
         eid = self.execution.id
-        for event in outcome.events:
-            who = (eid, event.seq, event.type, event.step, event.run, event.item, event.command, event.status)
-            self.happened.append((*who, encoded(event.detail), encoded(event.error), moment(event.at)))
+        self.happened += outcome.events
         for name, variable in outcome.variables.items():
             self.kept[name] = (eid, name, dumps(variable.value).decode(), variable.type, variable.step)
         for row in outcome.loops:
@@ -251,8 +250,17 @@ class Write:
             head = (execution.id, execution.catalog_id, execution.path, execution.version, status, document)
             given = (encoded(dict(execution.payload)), encoded(dict(execution.workload)))
             parent, command = execution.parent or (self.begin.parent, None)
-            return (*head, *given, error, parent, command, execution.depth, due, at), None
-        return None, (execution.id, execution.revision, status, document, error, due, at, self.withdraw, self.revoke)
+            return (*head, *given, error, parent, command, execution.depth, due, at, self.begin.newest), None
+        return None, (execution.id, execution.revision, status, document, error, due, at)
+
+    @property
+    def history(self) -> tuple[Any, ...] | None:
+        """Return the row of all events of this commit."""
+        events = self.happened
+        if not events:
+            return None
+        text = dumps([(e.type, e.step, e.run, e.item, e.command, e.status, e.detail, e.error, e.at) for e in events]).decode()
+        return (self.execution.id, events[0].seq, events[-1].seq, text)
 
 
 def kind_of(plan: Plan, command: Command) -> str:

@@ -29,7 +29,7 @@ ORDER BY version DESC LIMIT 1
 -- name: apply
 SELECT execution_id, command_id, run_id FROM apply(
     $1::begun[], $2::moved[], $3::ended[], $4::issued[], $5::happened[], $6::kept[], $7::looped[], $8::chunked[], $9::paged[],
-    $10::amended[], $11::interval)
+    $10::amended[], $11::bigint[], $12::bigint[], $13::interval)
 
 -- name: load_execution
 SELECT execution_id, catalog_id, path, version, status, revision, state, payload, workload, error, parent_execution_id, parent_command_id,
@@ -222,7 +222,7 @@ SELECT e.seq, e.event_type, e.step, e.run_id, e.item, e.command_id, e.status, e.
        CASE WHEN e.event_type IN ('call.done', 'call.error', 'step.exit')
             THEN extract(epoch FROM c.finished_at - coalesce(c.started_at, c.claimed_at))::float8 END AS duration
 FROM event e LEFT JOIN command c ON c.execution_id = e.execution_id AND c.command_id = e.command_id
-WHERE e.execution_id = $1 AND e.seq > $2 ORDER BY e.seq LIMIT $3
+WHERE e.execution_id = $1 AND e.seq > $2 AND e.last_seq > $2 AND e.first_seq <= $2 + $3 ORDER BY e.seq LIMIT $3
 
 -- name: steps
 -- One row a run of a step.

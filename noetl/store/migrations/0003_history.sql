@@ -1,0 +1,141 @@
+-- An execution's events in one row a commit instead of one row each: writing them was most of what a step cost.
+
+-- `events` is an array; the first one's number is `seq`, the last one's `last_seq`. Each is
+-- [type, step, run, item, command, status, detail, error, seconds since 1970].
+CREATE TABLE history (
+    execution_id bigint NOT NULL,
+    seq          integer NOT NULL,
+    last_seq     integer NOT NULL,
+    events       json NOT NULL,
+    PRIMARY KEY (execution_id, seq)
+);
+
+INSERT INTO history (execution_id, seq, last_seq, events)
+SELECT execution_id, seq, seq,
+       json_build_array(json_build_array(event_type, step, run_id, item, command_id, status, detail, error, extract(epoch FROM created_at)))
+FROM event;
+
+DROP TABLE event;
+
+-- One row an event. Numbers have no gaps, so that `last_seq > x AND first_seq <= y` finds a page of them by the index of `history`.
+CREATE VIEW event AS
+SELECT h.execution_id, h.seq + (e.number - 1)::integer AS seq, e.event ->> 0 AS event_type, e.event ->> 1 AS step,
+       (e.event ->> 2)::integer AS run_id, (e.event ->> 3)::integer AS item, (e.event ->> 4)::integer AS command_id,
+       e.event ->> 5 AS status, nullif(e.event ->> 6, 'null')::json AS detail, nullif(e.event ->> 7, 'null')::json AS error,
+       to_timestamp((e.event ->> 8)::float8) AS created_at, h.seq AS first_seq, h.last_seq
+FROM history h CROSS JOIN LATERAL json_array_elements(h.events) WITH ORDINALITY AS e(event, number);
+
+DROP FUNCTION apply;
+DROP TYPE happened;
+DROP TYPE begun;
+DROP TYPE moved;
+CREATE TYPE happened AS (execution_id bigint, seq integer, last_seq integer, events json);
+CREATE TYPE moved AS (
+    execution_id bigint, revision bigint, status text, state json, error json, due_at timestamptz, at timestamptz
+);
+CREATE TYPE begun AS (
+    execution_id bigint, catalog_id bigint, path text, version integer, status text, state json, payload json, workload json,
+    error json, parent_execution_id bigint, parent_command_id integer, depth integer, due_at timestamptz, at timestamptz, newest boolean
+);
+
+-- Raises `serialization_failure` when an execution has moved on since the caller read it, or one that is to begin with the newest version
+-- would not; `object_not_in_prerequisite_state` when a command is no longer leased with the fence that the report carries. Of the executions
+-- in `revoked` no command waits or runs afterwards, of those in `withdrawn` none waits: these are returned.
+CREATE FUNCTION apply(
+    the_begun begun[], the_moved moved[], the_ended ended[], the_issued issued[], the_happened happened[], the_kept kept[],
+    the_looped looped[], the_chunked chunked[], the_paged paged[], the_amended amended[], the_revoked bigint[], the_withdrawn bigint[],
+    lease interval
+) RETURNS TABLE (execution_id bigint, command_id integer, run_id integer) LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+    touched integer;
+BEGIN
+    IF cardinality(the_begun) > 0 THEN
+        INSERT INTO execution (execution_id, catalog_id, path, version, status, revision, state, payload, workload, error,
+                               parent_execution_id, parent_command_id, depth, due_at, start_time, end_time)
+        SELECT b.execution_id, b.catalog_id, b.path, b.version, b.status, 1, b.state, b.payload, b.workload, b.error,
+               b.parent_execution_id, b.parent_command_id, b.depth, b.due_at, b.at, CASE WHEN b.status IN ('RUNNING', 'PAUSED') THEN NULL ELSE b.at END
+        FROM unnest(the_begun) b;
+        IF EXISTS (SELECT 1 FROM unnest(the_begun) b JOIN catalog c ON c.path = b.path AND c.version > b.version WHERE b.newest) THEN
+            RAISE EXCEPTION 'a playbook has a newer version' USING ERRCODE = 'serialization_failure';
+        END IF;
+    END IF;
+    IF cardinality(the_moved) > 0 THEN
+        IF cardinality(the_moved) > 1 THEN
+            PERFORM 1 FROM execution e WHERE e.execution_id IN (SELECT m.execution_id FROM unnest(the_moved) m)
+            ORDER BY e.execution_id FOR UPDATE;
+        END IF;
+        UPDATE execution e
+        SET revision = e.revision + 1, status = m.status, state = m.state, error = m.error, due_at = m.due_at,
+            end_time = CASE WHEN m.status IN ('RUNNING', 'PAUSED') THEN NULL ELSE m.at END
+        FROM unnest(the_moved) m
+        WHERE e.execution_id = m.execution_id AND e.revision = m.revision AND e.end_time IS NULL;
+        GET DIAGNOSTICS touched = ROW_COUNT;
+        IF touched <> cardinality(the_moved) THEN
+            RAISE EXCEPTION 'an execution has moved on' USING ERRCODE = 'serialization_failure';
+        END IF;
+    END IF;
+    IF cardinality(the_ended) > 0 THEN
+        UPDATE command c
+        SET status = d.status, result = d.result, error = d.error, attempt = d.attempt, finished_at = now(),
+            started_at = coalesce(d.started_at, c.started_at), lease_until = NULL
+        FROM unnest(the_ended) d
+        -- The concatenation keeps the index of all running commands out of the plan: the rows are found by their key.
+        WHERE c.execution_id = d.execution_id AND c.command_id = d.command_id AND c.status || '' = 'running' AND c.fence = d.fence;
+        GET DIAGNOSTICS touched = ROW_COUNT;
+        IF touched <> cardinality(the_ended) THEN
+            RAISE EXCEPTION 'a lease is no longer live' USING ERRCODE = 'object_not_in_prerequisite_state';
+        END IF;
+    END IF;
+    IF cardinality(the_issued) > 0 THEN
+        INSERT INTO command (execution_id, command_id, run_id, step, item, kind, pool, input, attempt, available_at, status, fence, worker_id,
+                             lease_until, claimed_at)
+        SELECT i.execution_id, i.command_id, i.run_id, i.step, i.item, i.kind, i.pool, i.input, i.attempt, coalesce(i.available_at, now()),
+               CASE WHEN i.worker_id IS NULL THEN 'waiting' ELSE 'running' END,
+               CASE WHEN i.worker_id IS NULL THEN 0 ELSE 1 END,
+               i.worker_id,
+               CASE WHEN i.worker_id IS NULL THEN NULL ELSE now() + lease END,
+               CASE WHEN i.worker_id IS NULL THEN NULL ELSE now() END
+        FROM unnest(the_issued) i;
+    END IF;
+    IF cardinality(the_happened) > 0 THEN
+        INSERT INTO history (execution_id, seq, last_seq, events) SELECT h.* FROM unnest(the_happened) h;
+    END IF;
+    IF cardinality(the_kept) > 0 THEN
+        INSERT INTO variable (execution_id, name, value, type, source_step)
+        SELECT k.execution_id, k.name, k.value, k.type, k.source_step FROM unnest(the_kept) k
+        ON CONFLICT (execution_id, name) DO UPDATE
+        SET value = excluded.value, type = excluded.type, source_step = excluded.source_step, updated_at = now();
+    END IF;
+    IF cardinality(the_looped) > 0 THEN
+        INSERT INTO loop (execution_id, run_id, step, iterator, total, issued, done, failed, cancelled, closed, args, loop_results, result,
+                          closed_at)
+        SELECT l.execution_id, l.run_id, l.step, coalesce(l.iterator, ''), l.total, l.issued, l.done, l.failed, l.cancelled, l.closed,
+               coalesce(l.args, '{}'), l.loop_results, l.result, CASE WHEN l.closed THEN now() END
+        FROM unnest(the_looped) l
+        ON CONFLICT (execution_id, run_id) DO UPDATE
+        SET issued = excluded.issued, done = excluded.done, failed = excluded.failed, cancelled = excluded.cancelled,
+            closed = excluded.closed, closed_at = excluded.closed_at, result = coalesce(excluded.result, loop.result);
+    END IF;
+    IF cardinality(the_chunked) > 0 THEN
+        INSERT INTO loop_items (execution_id, run_id, chunk, items)
+        SELECT c.execution_id, c.run_id, c.chunk, c.items FROM unnest(the_chunked) c;
+    END IF;
+    IF cardinality(the_paged) > 0 THEN
+        INSERT INTO page (execution_id, run_id, item, number, value) SELECT p.* FROM unnest(the_paged) p;
+    END IF;
+    IF cardinality(the_amended) > 0 THEN
+        UPDATE command c SET result = a.result FROM unnest(the_amended) a
+        WHERE c.execution_id = a.execution_id AND c.command_id = a.command_id AND c.status IN ('done', 'failed');
+    END IF;
+    IF cardinality(the_revoked) > 0 THEN
+        UPDATE command c SET status = 'cancelled', fence = c.fence + 1, lease_until = NULL, finished_at = now()
+        WHERE c.execution_id = ANY(the_revoked) AND c.status IN ('waiting', 'running');
+    END IF;
+    IF cardinality(the_withdrawn) > 0 THEN
+        RETURN QUERY
+        UPDATE command c SET status = 'cancelled', fence = c.fence + 1, finished_at = now()
+        WHERE c.execution_id = ANY(the_withdrawn) AND c.status = 'waiting'
+        RETURNING c.execution_id, c.command_id, c.run_id;
+    END IF;
+END $$;
