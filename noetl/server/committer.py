@@ -24,7 +24,7 @@ from noetl.server.evaluator import Evaluator, Exceeded
 from noetl.server.execution import Execution, anew
 from noetl.server.loader import Loader
 from noetl.server.pending import Begin, Pending, Report, Signal, Write, broken_input, engine_input
-from noetl.store.postgres import Database, MovedOn, NotLeased, Unstorable
+from noetl.store.postgres import Database, MovedOn, NotLeased, Outdated, Unstorable
 
 logger = logging.getLogger("noetl.server")
 REMEMBERED = 5000
@@ -160,7 +160,7 @@ class Committer:
         try:
             withdrawn = await self._apply(writes)
         except Exception as error:
-            if not isinstance(error, MovedOn | NotLeased):
+            if not isinstance(error, MovedOn | NotLeased | Outdated):
                 logger.warning("a commit of %d executions failed and is tried one by one: %s", len(writes), error)
             for write in writes:
                 write.undo()

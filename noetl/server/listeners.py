@@ -8,48 +8,65 @@ from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
 
 
-class Listeners:
-    """Events by key. A wait is always bounded: what happens at another server is found by looking again."""
+class Watch:
+    """What one who waits has heard. `news` says that something happened since it was cleared, `ended` that nothing more will.
+
+    `events` is how many events the execution had when it last moved here; None while nothing was heard of it.
+    """
 
     def __init__(self) -> None:
-        self._waiting: dict[Hashable, set[asyncio.Event]] = {}
+        self.news = asyncio.Event()
+        self.ended = asyncio.Event()
+        self.events: int | None = None
+
+
+class Listeners:
+    """Watches by key. A wait is always bounded: what happens at another server is found by looking again."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[Hashable, set[Watch]] = {}
         self.closed = False
 
-    def moved(self, execution_id: int) -> None:
-        """Wake those who watch an execution."""
-        self._wake(("execution", execution_id))
+    def moved(self, execution_id: int, events: int, ended: bool) -> None:
+        """Tell those who watch an execution that it has moved on: how many events it has, and whether it is over."""
+        for watch in self._waiting.get(("execution", execution_id), ()):
+            watch.events = events
+            watch.news.set()
+            if ended:
+                watch.ended.set()
 
     def ring(self, pool: str) -> None:
         """Wake workers that long-poll a pool."""
-        self._wake(("pool", pool))
+        for watch in self._waiting.get(("pool", pool), ()):
+            watch.news.set()
 
     def close(self) -> None:
         """Wake everybody: the server stops."""
         self.closed = True
-        for key in list(self._waiting):
-            self._wake(key)
+        for watches in self._waiting.values():
+            for watch in watches:
+                watch.news.set()
+                watch.ended.set()
 
     @asynccontextmanager
-    async def watch(self, *key: Hashable) -> AsyncIterator[asyncio.Event]:
-        """Listen for a key; the caller clears the event before it looks."""
-        event = asyncio.Event()
+    async def watch(self, *key: Hashable) -> AsyncIterator[Watch]:
+        """Listen for a key; the caller clears `news` before it looks."""
+        watch = Watch()
         if self.closed:
-            event.set()
-        self._waiting.setdefault(key, set()).add(event)
+            watch.news.set()
+            watch.ended.set()
+        self._waiting.setdefault(key, set()).add(watch)
         try:
-            yield event
+            yield watch
         finally:
-            events = self._waiting[key]
-            events.discard(event)
-            if not events:
+            watches = self._waiting[key]
+            watches.discard(watch)
+            if not watches:
                 del self._waiting[key]
 
-    def _wake(self, key: Hashable) -> None:
-        for event in self._waiting.get(key, ()):
-            event.set()
 
-
-async def wait(event: asyncio.Event, seconds: float) -> None:
-    """Wait for an event, but no longer than so many seconds."""
+async def wait(event: asyncio.Event, seconds: float) -> bool:
+    """Wait for an event, but no longer than so many seconds; return whether it came."""
     with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
         await asyncio.wait_for(event.wait(), seconds)
+    return event.is_set()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from noetl.engine import loops
@@ -26,12 +27,46 @@ RESERVED = frozenset(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A version of a playbook in the catalog. `newest` says that it was asked for as the newest one."""
+
+    catalog_id: int
+    path: str
+    version: int
+    newest: bool
+
+
 class Loader:
     """Reads executions and their values from the database, and keeps the plans of playbooks."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._plans: OrderedDict[int, Plan] = OrderedDict()
+        self._newest: OrderedDict[str, Entry] = OrderedDict()
+
+    async def entry(self, catalog_id: int | None, path: str | None, version: int | None) -> Entry | None:
+        """Return a catalog entry by its id, or by its path and version (None for the newest); None if there is none.
+
+        The newest version is remembered: whoever begins an execution with it has the commit check that it still is.
+        """
+        newest = catalog_id is None and version is None
+        if newest and path is not None and (known := self._newest.get(path)) is not None:
+            self._newest.move_to_end(path)
+            return known
+        row = await self._database.row("catalog_entry", catalog_id, path, version)
+        if row is None:
+            return None
+        entry = Entry(row["catalog_id"], row["path"], row["version"], newest)
+        if newest:
+            self._newest[entry.path] = entry
+            if len(self._newest) > PLANS:
+                self._newest.popitem(last=False)
+        return entry
+
+    def forget_newest(self, path: str) -> None:
+        """Read the newest version of a playbook anew when it is asked for next."""
+        self._newest.pop(path, None)
 
     async def plan(self, catalog_id: int) -> Plan:
         """Return the plan of a catalog entry; an entry never changes."""

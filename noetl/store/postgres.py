@@ -46,6 +46,12 @@ class MovedOn(Conflict):
     code = "moved_on"
 
 
+class Outdated(Conflict):
+    """A playbook has a newer version than the one that was taken for the newest."""
+
+    code = "outdated"
+
+
 class NotLeased(Conflict):
     """A command is no longer leased with the fence given."""
 
@@ -81,6 +87,8 @@ def translated(where: str) -> Iterator[None]:
         yield
     except asyncpg.SerializationError as error:
         raise MovedOn(str(error)) from error
+    except asyncpg.NoDataFoundError as error:
+        raise Outdated(str(error)) from error
     except (asyncpg.ObjectNotInPrerequisiteStateError, asyncpg.LockNotAvailableError) as error:
         raise NotLeased(str(error)) from error
     except (asyncpg.DataError, asyncpg.ProgramLimitExceededError, UnicodeEncodeError) as error:

@@ -11,8 +11,11 @@ import orjson
 
 from noetl.errors import NoetlError, NotFound, Unauthorized, Unavailable
 from noetl.settings import Secret
+from noetl.worker.line import Line
 
 Json = Any
+ANSWER = 60.0
+"""Seconds that the server may take for an answer."""
 
 
 class Api:
@@ -22,19 +25,22 @@ class Api:
         self.url = url.rstrip("/")
         self._headers = {"Authorization": f"Bearer {token.reveal()}"}
         self._session: aiohttp.ClientSession | None = None
+        self._reports, self._claims = Line(self.url, token), Line(self.url, token)
 
     async def open(self) -> None:
         """Make the client."""
         self._session = aiohttp.ClientSession(
             self.url,
             headers=self._headers,
-            timeout=aiohttp.ClientTimeout(total=60, sock_connect=5),
+            timeout=aiohttp.ClientTimeout(total=ANSWER, sock_connect=5),
             connector=aiohttp.TCPConnector(limit=64, keepalive_timeout=60),
             auto_decompress=False,
         )
 
     async def close(self) -> None:
         """Close its connections."""
+        self._reports.close()
+        self._claims.close()
         if self._session is not None:
             await self._session.close()
 
@@ -50,10 +56,11 @@ class Api:
 
     async def report(self, header: Mapping[str, Json], blobs: Sequence[bytes]) -> dict[str, Json]:
         """Send a report: the header's line, then the results."""
-        found: dict[str, Json] = orjson.loads(
-            await self._request("POST", "/api/worker/report", b"".join((orjson.dumps(header), b"\n", *blobs)))
-        )
-        return found
+        return await _over(self._reports, "/api/worker/report", b"".join((orjson.dumps(header), b"\n", *blobs)))
+
+    async def claim(self, question: Mapping[str, Json]) -> dict[str, Json]:
+        """Ask for commands."""
+        return await _over(self._claims, "/api/worker/claim", orjson.dumps(question))
 
     async def credential(self, name: str) -> Json:
         """Return a credential's data; raise NotFound if there is none."""
@@ -75,6 +82,14 @@ class Api:
         if response.status >= 400:
             raise _error(response.status, raw)
         return raw
+
+
+async def _over(line: Line, path: str, body: bytes) -> dict[str, Json]:
+    status, raw = await line.post(path, body, ANSWER)
+    if status >= 400:
+        raise _error(status, raw)
+    found: dict[str, Json] = orjson.loads(raw)
+    return found
 
 
 def _error(status: int, raw: bytes) -> NoetlError:

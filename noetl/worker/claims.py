@@ -110,7 +110,7 @@ class Claims:
             slots.promised += most
             try:
                 question = {"worker_id": self._worker_id, "pool": self._pool, "most": most, "wait": seconds}
-                commands = (await self._api.post("/api/worker/claim", question))["commands"]
+                commands = (await self._api.claim(question))["commands"]
             finally:
                 slots.promised -= most
             await self._take(commands)

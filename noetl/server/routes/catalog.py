@@ -38,6 +38,7 @@ async def register(request: Request) -> Response:
             labels = dumps(dict(playbook.labels)).decode()
             found = await transaction.row("register", playbook.path, playbook.name, playbook.description, labels, content, digest)
     assert found is not None
+    runtime.loader.forget_newest(playbook.path)
     return answer(
         {
             "status": "success",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
+from functools import partial
 from typing import Any
 
 import orjson
@@ -15,37 +16,60 @@ from noetl.engine.inputs import Cancel
 from noetl.engine.state import TERMINAL, State
 from noetl.engine.value import Value, loads
 from noetl.errors import Conflict, NotFound, TooLarge, UsageError
-from noetl.server.answers import answer, body_of, id_of, iso, limit_of, mapping_of, raw, runtime_of
+from noetl.server.answers import answer, body_of, id_of, iso, limit_of, mapping_of, number_of, raw, runtime_of
 from noetl.server.execution import Execution
 from noetl.server.listeners import wait
+from noetl.server.loader import Entry
 from noetl.server.pending import Begin
 from noetl.server.routes.catalog import unknown
 from noetl.server.runtime import Runtime
+from noetl.store.postgres import Outdated
 
 Json = Any
 router = APIRouter(tags=["executions"])
 MAX_PAYLOAD = 4 * 1024 * 1024
 LOOK_AGAIN = 2.0
 """Seconds after which a watcher looks for events that another server has written."""
+PACE = 0.04
+"""Seconds for which events of a running execution are gathered before they are sent to a watcher."""
+PAGE = 500
+LONGEST_WAIT = 300.0
+"""Seconds that a caller may wait for an execution's end in the request that begins it."""
 
 
 @router.post("/api/execute")
 @router.post("/api/executions/run")
 async def execute(request: Request) -> Response:
-    """Begin an execution: `{path | catalog_id, version?, payload?, parent_execution_id?}`."""
+    """Begin an execution: `{path | catalog_id, version?, payload?, parent_execution_id?, wait?}`.
+
+    With `wait`, the answer comes when the execution is over, or after so many seconds: its status, its error, its last step's result.
+    """
     runtime = runtime_of(request)
     document = await body_of(request)
     payload = mapping_of(document, "payload") or mapping_of(document, "workload")
     if len(orjson.dumps(payload)) > MAX_PAYLOAD:
         raise TooLarge(f"the payload is larger than {MAX_PAYLOAD} bytes", "put the data into a file or a table and pass its name")
-    row = await _entry(runtime, document)
-    plan = await runtime.loader.plan(row["catalog_id"])
+    entry = await _entry(runtime, document)
+    parent = document.get("parent_execution_id")
+    began = partial(_begun, runtime, payload, id_of(str(parent)) if parent else None)
+    try:
+        execution = await began(entry)
+    except Outdated:
+        runtime.loader.forget_newest(entry.path)
+        execution = await began(await _entry(runtime, document))
+    seconds = min(number_of(document, "wait", 0), LONGEST_WAIT)
+    told = {"execution_id": str(execution.id), "status": "started", "commands_generated": execution.state.next_command - 1}
+    return answer({**told, **await _awaited(runtime, execution, seconds)} if seconds > 0 else told)
+
+
+async def _begun(runtime: Runtime, payload: dict[str, Json], parent: int | None, entry: Entry) -> Execution:
+    """Begin an execution; raise Outdated where its playbook has a newer version than the one that was taken for the newest."""
     execution = Execution(
         id=runtime.execution_id(),
-        catalog_id=row["catalog_id"],
-        path=row["path"],
-        version=row["version"],
-        plan=plan,
+        catalog_id=entry.catalog_id,
+        path=entry.path,
+        version=entry.version,
+        plan=await runtime.loader.plan(entry.catalog_id),
         revision=0,
         state=State(),
         payload=payload,
@@ -53,11 +77,25 @@ async def execute(request: Request) -> Response:
         complete=True,
         variables={},
     )
-    parent = document.get("parent_execution_id")
-    future = asyncio.get_running_loop().create_future()
-    begin = Begin(execution, id_of(str(parent)) if parent else None, time.time(), future)
+    begin = Begin(execution, parent, time.time(), asyncio.get_running_loop().create_future(), newest=entry.newest)
     await runtime.committer.put(begin)
-    return answer({"execution_id": str(execution.id), "status": "started", "commands_generated": begin.execution.state.next_command - 1})
+    return begin.execution
+
+
+async def _awaited(runtime: Runtime, execution: Execution, seconds: float) -> dict[str, Json]:
+    """Wait for an execution's end; return what is told of it then, nothing where it takes longer."""
+    deadline = time.monotonic() + seconds
+    async with runtime.listeners.watch("execution", execution.id) as watch:
+        while (left := deadline - time.monotonic()) > 0 and not runtime.listeners.closed:
+            ended = execution.state.status in TERMINAL or await wait(watch.ended, min(left, LOOK_AGAIN))
+            row = await _row(runtime, str(execution.id))
+            if row["status"] in TERMINAL:
+                last = loads(row["state"]).get("last_step")
+                found = (await result_of(runtime, execution.id, last)).raw() if last else b"null"
+                return {**_summary(row), "result_step": last, "result": orjson.Fragment(found)}
+            if ended:
+                watch.ended.clear()
+    return {}
 
 
 @router.get("/api/executions")
@@ -167,30 +205,37 @@ async def result_of(runtime: Runtime, execution_id: int, step: str) -> Value:
 
 
 async def _stream(runtime: Runtime, execution_id: int, after: int) -> AsyncIterator[bytes]:
-    async with runtime.listeners.watch("execution", execution_id) as moved:
-        quiet = 0.0
+    """Send what is new. The database is asked when the execution has moved on here, and now and then for what other servers did."""
+    async with runtime.listeners.watch("execution", execution_id) as watch:
+        heard, quiet = False, 0.0
         while not runtime.listeners.closed:
-            moved.clear()
-            row = await runtime.database.row("execution", execution_id)
-            assert row is not None
-            found = await _events(runtime, row, after, 500, results=False)
-            for event in found:
-                yield b"id: %d\nevent: event\ndata: %s\n\n" % (int(event["event_id"]), orjson.dumps(event))
-            if found:
-                after, quiet = int(found[-1]["event_id"]), 0.0
-                if len(found) == 500:
-                    continue
-            if row["status"] in TERMINAL:
+            watch.news.clear()
+            row = None
+            if not heard or watch.ended.is_set():
+                row = await _row(runtime, str(execution_id))
+                known = row
+            if not heard or (watch.events or 0) > after:
+                found = await _events(runtime, known, after, PAGE, results=False)
+                for event in found:
+                    yield b"id: %d\nevent: event\ndata: %s\n\n" % (int(event["event_id"]), orjson.dumps(event))
+                if found:
+                    after, quiet = int(found[-1]["event_id"]), 0.0
+                    if len(found) == PAGE:
+                        continue
+            if row is not None and row["status"] in TERMINAL:
                 yield b"event: end\ndata: %s\n\n" % orjson.dumps(_summary(row))
                 return
-            await wait(moved, LOOK_AGAIN)
+            heard = await wait(watch.news, LOOK_AGAIN) and watch.events is not None
+            if heard:
+                await wait(watch.ended, PACE)
+                continue
             quiet += LOOK_AGAIN
             if quiet >= 10:
                 quiet = 0.0
                 yield b": ping\n\n"
 
 
-async def _entry(runtime: Runtime, document: Mapping[str, Json]) -> Mapping[str, Any]:
+async def _entry(runtime: Runtime, document: Mapping[str, Json]) -> Entry:
     catalog_id, path, version = document.get("catalog_id"), document.get("path"), document.get("version")
     if catalog_id is None and not isinstance(path, str):
         raise UsageError("neither path nor catalog_id is given", '{"path": "…", "payload": {…}}')
@@ -199,11 +244,11 @@ async def _entry(runtime: Runtime, document: Mapping[str, Json]) -> Mapping[str,
     if version is not None and not str(version).isdigit():
         raise UsageError(f"version {version!r} is no number", "leave it out for the newest")
     wanted = id_of(str(catalog_id), "catalog") if catalog_id is not None else None
-    row = await runtime.database.row("catalog_entry", wanted, path, int(version) if version is not None else None)
-    if row is None:
-        raise unknown(path if isinstance(path, str) else str(catalog_id), int(version) if version is not None else None)
-    found: Mapping[str, Any] = row
-    return found
+    number = int(version) if version is not None else None
+    entry = await runtime.loader.entry(wanted, path if isinstance(path, str) else None, number)
+    if entry is None:
+        raise unknown(path if isinstance(path, str) else str(catalog_id), number)
+    return entry
 
 
 async def _row(runtime: Runtime, execution_id: str) -> Mapping[str, Any]:

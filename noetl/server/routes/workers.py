@@ -170,12 +170,12 @@ async def _claim(runtime: Runtime, worker_id: str, pool: str, most: int, seconds
     deadline = time.monotonic() + seconds
     async with runtime.listeners.watch("pool", pool) as rung:
         while True:
-            rung.clear()
+            rung.news.clear()
             rows = await _claim_now(runtime, worker_id, pool, most)
             left = deadline - time.monotonic()
             if rows or left <= 0 or runtime.listeners.closed:
                 return rows
-            await wait(rung, min(left, 2.0))
+            await wait(rung.news, min(left, 2.0))
 
 
 async def _claim_now(runtime: Runtime, worker_id: str, pool: str, most: int) -> list[Any]:

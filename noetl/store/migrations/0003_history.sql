@@ -38,8 +38,8 @@ CREATE TYPE begun AS (
     error json, parent_execution_id bigint, parent_command_id integer, depth integer, due_at timestamptz, at timestamptz, newest boolean
 );
 
--- Raises `serialization_failure` when an execution has moved on since the caller read it, or one that is to begin with the newest version
--- would not; `object_not_in_prerequisite_state` when a command is no longer leased with the fence that the report carries. Of the executions
+-- Raises `serialization_failure` when an execution has moved on since the caller read it; `no_data_found` when one that is to begin with the
+-- newest version would not; `object_not_in_prerequisite_state` when a command is no longer leased with the fence that the report carries. Of the executions
 -- in `revoked` no command waits or runs afterwards, of those in `withdrawn` none waits: these are returned.
 CREATE FUNCTION apply(
     the_begun begun[], the_moved moved[], the_ended ended[], the_issued issued[], the_happened happened[], the_kept kept[],
@@ -57,7 +57,7 @@ BEGIN
                b.parent_execution_id, b.parent_command_id, b.depth, b.due_at, b.at, CASE WHEN b.status IN ('RUNNING', 'PAUSED') THEN NULL ELSE b.at END
         FROM unnest(the_begun) b;
         IF EXISTS (SELECT 1 FROM unnest(the_begun) b JOIN catalog c ON c.path = b.path AND c.version > b.version WHERE b.newest) THEN
-            RAISE EXCEPTION 'a playbook has a newer version' USING ERRCODE = 'serialization_failure';
+            RAISE EXCEPTION 'a playbook has a newer version' USING ERRCODE = 'no_data_found';
         END IF;
     END IF;
     IF cardinality(the_moved) > 0 THEN

@@ -14,6 +14,7 @@ import pytest
 from live import Live
 
 from noetl.errors import Conflict, NotFound, UsageError
+from noetl.ops.client import Client
 
 Json = Any
 SMALL = """\
@@ -50,6 +51,28 @@ def test_each_change_is_a_version(live: Live) -> None:
     assert (old["content"], old["labels"]) == (text, {"team": "a"})
     ended = [live.api.post("/api/execute", {"path": "nouns/versions", "version": version}) for version in (1, 2, None, "latest")]
     assert [live.finish(one["execution_id"])["result"] for one in ended] == [20, 60, 20, 20]
+
+
+def test_a_version_that_another_server_registers_is_the_newest_at_once(live: Live) -> None:
+    text = SMALL % "elsewhere"
+    other = Client(live.server().url, live.token)
+    live.register(text)
+    first = live.api.post("/api/execute", {"path": "nouns/elsewhere", "wait": 20})
+    assert (first["status"], first["version"], first["result"]) == ("COMPLETED", 1, 20)
+    other.post("/api/catalog/register", {"content": text.replace("n: 1", "n: 5")})
+    second = live.api.post("/api/execute", {"path": "nouns/elsewhere", "wait": 20})
+    assert (second["version"], second["result"]) == (2, 60)
+
+
+def test_a_caller_may_wait_for_the_end(live: Live) -> None:
+    text = (SMALL % "waiting").replace("result = n * 10", "import time; time.sleep(1.5); result = n / 0")
+    live.register(text)
+    early = live.api.post("/api/execute", {"path": "nouns/waiting", "wait": 0.1})
+    assert early["status"] == "started"
+    assert "error" not in early
+    ended = live.api.post("/api/execute", {"path": "nouns/waiting", "wait": 20})
+    assert ended["status"] == "FAILED"
+    assert ended["error"]["step"] == "end"
 
 
 def test_twenty_at_once_make_versions_without_a_gap(live: Live) -> None:

@@ -1,0 +1,125 @@
+"""A kept connection to the server for what every step costs: one request after another, with nothing around them.
+
+A general HTTP client spends more on a request than the server spends on recording a step (docs/performance.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import cast
+from urllib.parse import urlsplit
+
+import httptools
+
+from noetl.errors import Unavailable
+from noetl.settings import Secret
+
+CONNECT = 5.0
+"""Seconds that connecting may take."""
+
+
+class Line:
+    """Sends requests over one connection, which is made when it is needed. Requests that come meanwhile wait for their turn."""
+
+    def __init__(self, url: str, token: Secret) -> None:
+        parts = urlsplit(url)
+        self._url = url
+        self._tls = ssl.create_default_context() if parts.scheme == "https" else None
+        self._address = (parts.hostname or "127.0.0.1", parts.port or (443 if self._tls else 80))
+        self._prefix = parts.path.rstrip("/")
+        self._headers = (
+            f" HTTP/1.1\r\nHost: {parts.netloc.rpartition('@')[2]}\r\nAuthorization: Bearer {token.reveal()}\r\n"
+            "Content-Type: application/json\r\nContent-Length: "
+        )
+        self._turn = asyncio.Lock()
+        self._connection: Connection | None = None
+
+    async def post(self, path: str, body: bytes, seconds: float) -> tuple[int, bytes]:
+        """Send a request and return the answer's status and body; raise Unavailable where none comes within so many seconds."""
+        async with self._turn:
+            try:
+                connection = self._connection
+                if connection is None or connection.closed:
+                    connection = self._connection = await self._connect()
+                async with asyncio.timeout(seconds):
+                    return await connection.send(f"POST {self._prefix}{path}{self._headers}{len(body)}\r\n\r\n".encode("latin-1"), body)
+            except (OSError, TimeoutError) as error:
+                self.close()
+                raise Unavailable(
+                    f"the server at {self._url} does not answer: {error or type(error).__name__}", "see: noetl server status"
+                ) from error
+            except asyncio.CancelledError:
+                # What still comes would be taken for the answer to the next request.
+                self.close()
+                raise
+
+    def close(self) -> None:
+        """Hang up; the next request connects anew."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    async def _connect(self) -> Connection:
+        async with asyncio.timeout(CONNECT):
+            _, connection = await asyncio.get_running_loop().create_connection(Connection, *self._address, ssl=self._tls)
+        return connection
+
+
+class Connection(asyncio.Protocol):
+    """One connection; at most one request is under way."""
+
+    def __init__(self) -> None:
+        self.closed = False
+        self._transport: asyncio.Transport | None = None
+        self._answer: asyncio.Future[tuple[int, bytes]] | None = None
+        self._parser = httptools.HttpResponseParser(self)
+        self._body: list[bytes] = []
+
+    def send(self, head: bytes, body: bytes) -> asyncio.Future[tuple[int, bytes]]:
+        """Send a request; the future has the answer's status and body."""
+        assert self._transport is not None
+        self._answer = asyncio.get_running_loop().create_future()
+        self._transport.write(head + body if len(body) < 65536 else head)
+        if len(body) >= 65536:
+            self._transport.write(body)
+        return self._answer
+
+    def close(self) -> None:
+        """Hang up."""
+        self.closed = True
+        if self._transport is not None:
+            self._transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Take in a part of an answer."""
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            self._fail(ConnectionError(f"its answer is no HTTP: {error}"))
+            self.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Whoever waits learns that no answer comes."""
+        self.closed = True
+        self._fail(exc if isinstance(exc, OSError) else ConnectionResetError("the connection was closed"))
+
+    def on_body(self, body: bytes) -> None:
+        """Keep a part of the body."""
+        self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        """Hand the answer over."""
+        body, self._body = b"".join(self._body), []
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_result((self._parser.get_status_code(), body))
+        if not self._parser.should_keep_alive():
+            self.close()
+
+    def _fail(self, error: Exception) -> None:
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(error)
