@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from noetl.engine.memo import FIRST, Paging, SinkPoint
 from noetl.engine.state import State
@@ -43,9 +43,8 @@ class Page:
     value: Json
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
-    """A line of the execution's history. A result is not in it: `command` or `run` leads to it."""
+class Event(NamedTuple):
+    """A line of the execution's history; a tuple, since there are so many of them. No result is in it: `command` or `run` leads to it."""
 
     seq: int
     type: str

@@ -16,8 +16,8 @@ Json = Any
 class Known:
     """What the caller has loaded of an execution: only names that the plan says will be read need to be here.
 
-    `results` are the latest results by step, `aggregates` and `items` belong to loops, by run; `pages` are
-    what the calls of a pagination have collected so far, by run and item.
+    `results` are the latest results by step, None where it is known that there is none; `aggregates` and `items` belong to loops, by run;
+    `pages` are what the calls of a pagination have collected so far, by run and item.
     """
 
     execution_id: str
@@ -25,7 +25,7 @@ class Known:
     workload: Mapping[str, Json] = field(default_factory=dict)
     payload: Mapping[str, Json] = field(default_factory=dict)
     variables: dict[str, Json] = field(default_factory=dict)
-    results: dict[str, Value] = field(default_factory=dict)
+    results: Mapping[str, Value | None] = field(default_factory=dict)
     aggregates: Mapping[int, Value] = field(default_factory=dict)
     items: Mapping[int, Sequence[Json]] = field(default_factory=dict)
     pages: Mapping[tuple[int, int | None], Sequence[Json]] = field(default_factory=dict)

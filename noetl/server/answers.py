@@ -23,18 +23,31 @@ def runtime_of(request: Request) -> Runtime:
     return runtime
 
 
-def answer(document: Json, status: int = 200) -> Response:
-    """Return a JSON answer; orjson.Fragment values are spliced in undecoded."""
+def encoded(document: Json) -> bytes:
+    """Return an answer's JSON text; orjson.Fragment values are spliced in undecoded."""
     try:
-        body = orjson.dumps(document, option=orjson.OPT_NON_STR_KEYS)
+        return orjson.dumps(document, option=orjson.OPT_NON_STR_KEYS)
     except TypeError:
-        body = dumps(document)
+        return dumps(document)
+
+
+def answer(document: Json, status: int = 200) -> Response:
+    """Return a JSON answer."""
+    return raw_answer(encoded(document), status)
+
+
+def raw_answer(body: bytes, status: int = 200) -> Response:
+    """Return an answer of JSON text."""
     return Response(body, status, media_type="application/json")
 
 
 async def body_of(request: Request) -> dict[str, Json]:
     """Return the request's body, a JSON object; an empty one is {}."""
-    raw = await request.body()
+    return decoded(await request.body())
+
+
+def decoded(raw: bytes) -> dict[str, Json]:
+    """Return a request's body, a JSON object; an empty one is {}."""
     if not raw:
         return {}
     try:

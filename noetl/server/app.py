@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -12,15 +13,17 @@ from starlette.responses import Response
 from noetl import __version__
 from noetl.errors import NoetlError, NotFound, UsageError
 from noetl.server.answers import answer
-from noetl.server.gate import Gate, Receive, Scope, Send, internal
+from noetl.server.gate import Gate, internal
 from noetl.server.routes import catalog, credentials, db, executions, health, variables, workers
 from noetl.server.runtime import Runtime
 
-DIRECT: Mapping[str, Callable[[Request], Awaitable[Response]]] = {
-    "/api/execute": executions.execute,
-    "/api/worker/claim": workers.claim,
-    "/api/worker/report": workers.report,
-    "/api/worker/heartbeat": workers.heartbeat,
+Direct = Callable[[Runtime, bytes], Awaitable[bytes]]
+"""Answers a request's body."""
+
+DIRECT: Mapping[str, Direct] = {
+    "/api/execute": executions.executed,
+    "/api/worker/claim": workers.claimed,
+    "/api/worker/report": workers.reported,
 }
 """What happens for every step goes past the framework, whose routing and middleware cost more than these do. /docs has them too."""
 
@@ -36,16 +39,9 @@ def create_app(runtime: Runtime) -> Gate:
     api.add_exception_handler(RequestValidationError, _invalid)
     api.add_exception_handler(Exception, _unexpected)
 
-    async def application(scope: Scope, receive: Receive, send: Send) -> None:
-        handle = DIRECT.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
-        if handle is None:
-            await api(scope, receive, send)
-            return
-        scope["app"] = api
-        response = await handle(Request(scope, receive))
-        await response(scope, receive, send)
-
-    return Gate(application, runtime.token, runtime.settings.max_request, runtime.settings.max_result + runtime.settings.max_request)
+    direct = {path: partial(handle, runtime) for path, handle in DIRECT.items()}
+    settings = runtime.settings
+    return Gate(api, direct, runtime.token, settings.max_request, settings.max_result + settings.max_request)
 
 
 async def _ours(request: Request, error: Exception) -> Response:

@@ -10,6 +10,7 @@ import logging
 import random
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -24,7 +25,7 @@ from noetl.server.evaluator import Evaluator, Exceeded
 from noetl.server.execution import Execution, anew
 from noetl.server.loader import Loader
 from noetl.server.pending import Begin, Pending, Report, Signal, Write, broken_input, engine_input
-from noetl.store.postgres import Database, MovedOn, NotLeased, Outdated, Unstorable
+from noetl.store.postgres import Database, Kept, MovedOn, NotLeased, Outdated, Unstorable
 
 logger = logging.getLogger("noetl.server")
 REMEMBERED = 5000
@@ -52,6 +53,7 @@ class Committer:
         clock: Callable[[], float],
     ) -> None:
         self._database = database
+        self._kept = database.kept()
         self._loader = loader
         self._evaluator = evaluator
         self._env = env
@@ -78,6 +80,7 @@ class Committer:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._kept.close()
 
     def put(self, pending: Pending) -> asyncio.Future[str]:
         """Put something in; the future tells what became of it once it is committed."""
@@ -158,7 +161,7 @@ class Committer:
 
     async def _commit(self, writes: list[Write]) -> None:
         try:
-            withdrawn = await self._apply(writes)
+            withdrawn = await self._apply(writes, self._kept)
         except Exception as error:
             if not isinstance(error, MovedOn | NotLeased | Outdated):
                 logger.warning("a commit of %d executions failed and is tried one by one: %s", len(writes), error)
@@ -171,7 +174,7 @@ class Committer:
                 self._settled(write, withdrawn.get(write.execution.id))
                 self._release(write.execution.id)
 
-    async def _apply(self, writes: list[Write]) -> dict[int, dict[int, int]]:
+    async def _apply(self, writes: list[Write], where: Database | Kept) -> dict[int, dict[int, int]]:
         """Store writes, all or nothing; return how many commands of which runs were withdrawn."""
         begun, moved = [], []
         for write in sorted(writes, key=lambda write: write.execution.id):
@@ -180,7 +183,7 @@ class Committer:
                 begun.append(new)
             else:
                 moved.append(old)
-        rows = await self._database.rows(
+        rows = await where.rows(
             "apply",
             begun,
             moved,
@@ -326,7 +329,7 @@ class Committer:
                     write.add(pending, outcome, self._clock())
                 done += 1
             if write.pendings:
-                withdrawn = await self._apply([write])
+                withdrawn = await self._apply([write], self._database)
                 self._settled(write, withdrawn.get(eid))
         except BaseException:
             write.undo()
@@ -366,7 +369,8 @@ class Committer:
         try:
             if plain:
                 return advance(execution.plan, execution.state, given, known)
-            return await self._evaluator.advance(execution.catalog_id, execution.plan, execution.state, given, known)
+            narrow = replace(known, results=self._loader.used(execution, given))
+            return await self._evaluator.advance(execution.catalog_id, execution.plan, execution.state, given, narrow)
         except Exceeded as error:
             broken = broken_input(execution, pending, self._clock(), {"message": error.message, "type": error.code})
             return advance(execution.plan, execution.state, broken, known)

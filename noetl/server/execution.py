@@ -90,7 +90,7 @@ class Execution:
             workload=self.workload,
             payload=self.payload,
             variables=self.variables or {},
-            results={step: value for step, value in self.results.items() if value is not None},
+            results=self.results,
             aggregates=self.aggregates,
             items=self.items,
             pages=self.pages,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import orjson
@@ -22,10 +22,18 @@ REPORT = "/api/worker/report"
 
 
 class Gate:
-    """Lets through what has the token and is not too large; turns NoetlError into a JSON answer."""
+    """Lets through what has the token and is not too large; turns NoetlError into a JSON answer. What is in `direct` goes past the app."""
 
-    def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]], token: Secret, max_request: int, max_report: int) -> None:
+    def __init__(
+        self,
+        app: Callable[[Scope, Receive, Send], Awaitable[None]],
+        direct: Mapping[str, Callable[[bytes], Awaitable[bytes]]],
+        token: Secret,
+        max_request: int,
+        max_report: int,
+    ) -> None:
         self._app = app
+        self._direct = direct
         self._expected = b"Bearer " + token.reveal().encode()
         self._max_request = max_request
         self._max_report = max_report
@@ -43,7 +51,12 @@ class Gate:
             await send(message)
 
         try:
-            await self._app(scope, self._limited(scope, receive), watched)
+            limited = self._limited(scope, receive)
+            handle = self._direct.get(scope["path"]) if scope["method"] == "POST" else None
+            if handle is None:
+                await self._app(scope, limited, watched)
+            else:
+                await _answer(send, 200, await handle(await _body(limited)))
         except NoetlError as error:
             if started:
                 raise
@@ -88,17 +101,30 @@ class Gate:
 
 async def answer_error(send: Send, error: NoetlError) -> None:
     """Answer an error as JSON."""
-    body = orjson.dumps({"error": error.as_json()}, default=str)
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    if error.http_status == 401:
-        headers.append((b"www-authenticate", b"Bearer"))
-    await send({"type": "http.response.start", "status": error.http_status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    headers = [(b"www-authenticate", b"Bearer")] if error.http_status == 401 else []
+    await _answer(send, error.http_status, orjson.dumps({"error": error.as_json()}, default=str), headers)
 
 
 def internal(error: Exception) -> NoetlError:
     """Return what a mistake of ours is answered with: its kind, not its text, which may hold anything."""
     return NoetlError(f"the server failed: {type(error).__name__}", "see: noetl logs server", code="internal")
+
+
+async def _answer(send: Send, status: int, body: bytes, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
+    own = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": status, "headers": [*own, *headers]})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _body(receive: Receive) -> bytes:
+    parts = []
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        parts.append(message.get("body", b""))
+        if not message.get("more_body"):
+            return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def _too_large(limit: int) -> TooLarge:

@@ -7,17 +7,25 @@ import contextlib
 from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
 
+from noetl.engine.state import TERMINAL
+from noetl.server.execution import Execution
+
 
 class Watch:
     """What one who waits has heard. `news` says that something happened since it was cleared, `ended` that nothing more will.
 
-    `events` is how many events the execution had when it last moved here; None while nothing was heard of it.
+    `execution` is one that has moved on here, as it is in memory; None while nothing was heard of it.
     """
 
     def __init__(self) -> None:
         self.news = asyncio.Event()
         self.ended = asyncio.Event()
-        self.events: int | None = None
+        self.execution: Execution | None = None
+
+    @property
+    def events(self) -> int:
+        """How many events the execution had when it last moved here."""
+        return self.execution.state.next_event - 1 if self.execution is not None else 0
 
 
 class Listeners:
@@ -27,12 +35,12 @@ class Listeners:
         self._waiting: dict[Hashable, set[Watch]] = {}
         self.closed = False
 
-    def moved(self, execution_id: int, events: int, ended: bool) -> None:
-        """Tell those who watch an execution that it has moved on: how many events it has, and whether it is over."""
-        for watch in self._waiting.get(("execution", execution_id), ()):
-            watch.events = events
+    def moved(self, execution: Execution) -> None:
+        """Tell those who watch an execution that it has moved on."""
+        for watch in self._waiting.get(("execution", execution.id), ()):
+            watch.execution = execution
             watch.news.set()
-            if ended:
+            if execution.state.status in TERMINAL:
                 watch.ended.set()
 
     def ring(self, pool: str) -> None:

@@ -209,6 +209,14 @@ class Loader:
         used = {root for root, _ in uses} | {attribute for _, attribute in uses}
         return plain and all(value is None or value.size <= INLINE for step, value in execution.results.items() if step in used)
 
+    def used(self, execution: Execution, given: Input) -> dict[str, Value | None]:
+        """Return the results that the engine may look at for an input, of those in memory."""
+        uses, _ = reads(execution.plan, execution.state, given)
+        if ("steps", None) in uses:
+            return dict(execution.results)
+        names = {root for root, _ in uses} | {attribute for root, attribute in uses if root == "steps"}
+        return {step: value for step, value in execution.results.items() if step in names}
+
     def ready(self, execution: Execution, given: Input) -> bool | None:
         """Return what `prepare` would if nothing has to be read, None if something has to be."""
         uses, plain = reads(execution.plan, execution.state, given)

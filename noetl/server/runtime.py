@@ -126,11 +126,10 @@ class Runtime:
 
     def moved(self, execution: Execution, revoked: bool) -> None:
         """Tell whoever watches an execution that it has moved on, and workers when commands of it were revoked."""
-        state = execution.state
-        self.listeners.moved(execution.id, state.next_event - 1, state.status in TERMINAL)
+        self.listeners.moved(execution)
         if revoked and self.bus is not None:
             self.spawn(self.bus.tell(subjects.CANCELLED, str(execution.id).encode()))
-        if state.status in TERMINAL:
+        if execution.state.status in TERMINAL:
             self.children.ended(execution)
 
     def execution_id(self) -> int:

@@ -143,12 +143,43 @@ class Database:
             status = await self._pool.execute(queries()[name], *args)
         return int(status.rsplit(" ", 1)[-1]) if status[-1:].isdigit() else 0
 
+    def kept(self) -> Kept:
+        """Return a connection of its own for one who runs the same statements all the time, one after another."""
+        return Kept(self._postgres, self.where)
+
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
         """Open a transaction on a connection of its own."""
         with translated(self.where):
             async with self._pool.acquire() as held, held.transaction():
                 yield Transaction(held)
+
+
+class Kept:
+    """One connection with its prepared statements: going through the pool costs more than preparing what is run. Made when it is needed."""
+
+    def __init__(self, postgres: Postgres, where: str) -> None:
+        self._postgres = postgres
+        self._where = where
+        self._held: Any = None
+        self._statements: dict[str, Any] = {}
+
+    async def rows(self, name: str, *args: Any) -> list[Any]:
+        """Run a named query; return its rows. A connection that is lost is made anew for the next one."""
+        with translated(self._where):
+            if self._held is None or self._held.is_closed():
+                self._statements.clear()
+                self._held = await asyncpg.connect(**connection(self._postgres), server_settings=SETTINGS)
+            statement = self._statements.pop(name, None) or await self._held.prepare(queries()[name])
+            rows = list(await statement.fetch(*args))
+            # Kept only when it worked: what a changed schema makes of it is prepared anew.
+            self._statements[name] = statement
+            return rows
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        if self._held is not None:
+            self._held.terminate()
 
 
 class Transaction:

@@ -16,7 +16,7 @@ from noetl.engine.inputs import Cancel
 from noetl.engine.state import TERMINAL, State
 from noetl.engine.value import Value, loads
 from noetl.errors import Conflict, NotFound, TooLarge, UsageError
-from noetl.server.answers import answer, body_of, id_of, iso, limit_of, mapping_of, number_of, raw, runtime_of
+from noetl.server.answers import answer, body_of, decoded, encoded, id_of, iso, limit_of, mapping_of, number_of, raw, raw_answer, runtime_of
 from noetl.server.execution import Execution
 from noetl.server.listeners import wait
 from noetl.server.loader import Entry
@@ -44,8 +44,12 @@ async def execute(request: Request) -> Response:
 
     With `wait`, the answer comes when the execution is over, or after so many seconds: its status, its error, its last step's result.
     """
-    runtime = runtime_of(request)
-    document = await body_of(request)
+    return raw_answer(await executed(runtime_of(request), await request.body()))
+
+
+async def executed(runtime: Runtime, body: bytes) -> bytes:
+    """Answer a request to begin an execution."""
+    document = decoded(body)
     payload = mapping_of(document, "payload") or mapping_of(document, "workload")
     if len(orjson.dumps(payload)) > MAX_PAYLOAD:
         raise TooLarge(f"the payload is larger than {MAX_PAYLOAD} bytes", "put the data into a file or a table and pass its name")
@@ -59,7 +63,7 @@ async def execute(request: Request) -> Response:
         execution = await began(await _entry(runtime, document))
     seconds = min(number_of(document, "wait", 0), LONGEST_WAIT)
     told = {"execution_id": str(execution.id), "status": "started", "commands_generated": execution.state.next_command - 1}
-    return answer({**told, **await _awaited(runtime, execution, seconds)} if seconds > 0 else told)
+    return encoded({**told, **await _awaited(runtime, execution, seconds)} if seconds > 0 else told)
 
 
 async def _begun(runtime: Runtime, payload: dict[str, Json], parent: int | None, entry: Entry) -> Execution:
@@ -86,16 +90,26 @@ async def _awaited(runtime: Runtime, execution: Execution, seconds: float) -> di
     """Wait for an execution's end; return what is told of it then, nothing where it takes longer."""
     deadline = time.monotonic() + seconds
     async with runtime.listeners.watch("execution", execution.id) as watch:
-        while (left := deadline - time.monotonic()) > 0 and not runtime.listeners.closed:
-            ended = execution.state.status in TERMINAL or await wait(watch.ended, min(left, LOOK_AGAIN))
-            row = await _row(runtime, str(execution.id))
-            if row["status"] in TERMINAL:
-                last = loads(row["state"]).get("last_step")
-                found = (await result_of(runtime, execution.id, last)).raw() if last else b"null"
-                return {**_summary(row), "result_step": last, "result": orjson.Fragment(found)}
-            if ended:
-                watch.ended.clear()
-    return {}
+        while execution.state.status not in TERMINAL:
+            left = deadline - time.monotonic()
+            if left <= 0 or runtime.listeners.closed:
+                return {}
+            if await wait(watch.ended, min(left, LOOK_AGAIN)) and watch.execution is not None:
+                execution = watch.execution
+            else:
+                execution = await runtime.loader.execution(execution.id)
+    last = execution.state.last_step
+    result = execution.results.get(last) if last else Value.of(None)
+    if result is None:
+        result = await result_of(runtime, execution.id, str(last))
+    return {
+        "status": execution.state.status,
+        "path": execution.path,
+        "version": execution.version,
+        "error": execution.state.failure,
+        "result_step": last,
+        "result": orjson.Fragment(result.raw()),
+    }
 
 
 @router.get("/api/executions")
@@ -214,7 +228,7 @@ async def _stream(runtime: Runtime, execution_id: int, after: int) -> AsyncItera
             if not heard or watch.ended.is_set():
                 row = await _row(runtime, str(execution_id))
                 known = row
-            if not heard or (watch.events or 0) > after:
+            if not heard or watch.events > after:
                 found = await _events(runtime, known, after, PAGE, results=False)
                 for event in found:
                     yield b"id: %d\nevent: event\ndata: %s\n\n" % (int(event["event_id"]), orjson.dumps(event))
@@ -225,7 +239,7 @@ async def _stream(runtime: Runtime, execution_id: int, after: int) -> AsyncItera
             if row is not None and row["status"] in TERMINAL:
                 yield b"event: end\ndata: %s\n\n" % orjson.dumps(_summary(row))
                 return
-            heard = await wait(watch.news, LOOK_AGAIN) and watch.events is not None
+            heard = await wait(watch.news, LOOK_AGAIN) and watch.execution is not None
             if heard:
                 await wait(watch.ended, PACE)
                 continue

@@ -15,7 +15,7 @@ from noetl import __version__
 from noetl.bus.subjects import POOL
 from noetl.engine.value import Value, loads
 from noetl.errors import NoetlError, NotFound, UsageError
-from noetl.server.answers import answer, body_of, id_of, iso, number_of, runtime_of, text_of
+from noetl.server.answers import answer, body_of, decoded, encoded, id_of, iso, number_of, raw_answer, runtime_of, text_of
 from noetl.server.committer import DUPLICATE
 from noetl.server.execution import issued_from_row
 from noetl.server.listeners import wait
@@ -61,12 +61,16 @@ async def hello(request: Request) -> Response:
 @router.post("/worker/claim")
 async def claim(request: Request) -> Response:
     """Lease up to `most` of a pool's commands that wait longest, waiting up to `wait` seconds for one: `{worker_id, pool, most, wait?}`."""
-    runtime = runtime_of(request)
-    document = await body_of(request)
+    return raw_answer(await claimed(runtime_of(request), await request.body()))
+
+
+async def claimed(runtime: Runtime, body: bytes) -> bytes:
+    """Answer a claim."""
+    document = decoded(body)
     worker_id, pool = text_of(document, "worker_id"), text_of(document, "pool")
     most = max(1, min(int(number_of(document, "most", 1)), MOST))
     rows = await _claim(runtime, worker_id, pool, most, min(number_of(document, "wait", 0), LONGEST_POLL))
-    return answer({"commands": await _contents(runtime, rows)})
+    return encoded({"commands": await _contents(runtime, rows)})
 
 
 @router.post("/worker/report")
@@ -76,8 +80,12 @@ async def report(request: Request) -> Response:
     `{worker_id, pool, free, held: [[execution, command, fence], …], reports: [{execution_id, command_id, fence, status, size, error?,
     attempt?, started_at?}]}`. The answer has a word for each report and the commands that are now leased to the worker.
     """
-    runtime = runtime_of(request)
-    header, blobs = _split(await request.body())
+    return raw_answer(await reported(runtime_of(request), await request.body()))
+
+
+async def reported(runtime: Runtime, body: bytes) -> bytes:
+    """Answer a report."""
+    header, blobs = _split(body)
     worker_id = text_of(header, "worker_id")
     handout = Handout(worker_id, text_of(header, "pool"), max(0, min(int(number_of(header, "free", 0)), MOST)))
     now = time.time()
@@ -90,7 +98,7 @@ async def report(request: Request) -> Response:
         commands += await _leased(runtime, worker_id, header, handout)
     elif handout.free > 0 and handout.pool in runtime.waiting:
         commands += await _contents(runtime, await _claim_now(runtime, worker_id, handout.pool, handout.free))
-    return answer({"answers": [_word(word) for word in answers], "commands": commands})
+    return encoded({"answers": [_word(word) for word in answers], "commands": commands})
 
 
 @router.post("/worker/heartbeat")
