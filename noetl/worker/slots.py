@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +13,7 @@ from noetl.worker.job import Job, Key, Outcome
 Json = Any
 SHORT = 0.02
 """Seconds. Steps that take less on average are taken ahead of free slots, so that their batches are larger."""
-AHEAD = 3
+AHEAD = 7
 """How many times its slots a worker takes ahead of short steps."""
 AT_ONCE = 2 * (os.cpu_count() or 1)
 """How many short steps run at once: more of them would only take turns on the same processors."""
@@ -44,7 +43,7 @@ class Slots:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self.taken: deque[Taken] = deque()
+        self.taken: dict[Key, Taken] = {}
         self.running: dict[Key, float] = {}
         self.reporting: dict[Key, Finished] = {}
         self.promised = 0
@@ -63,13 +62,13 @@ class Slots:
     @property
     def held(self) -> list[list[Json]]:
         """Every lease that this worker answers for: [execution, command, fence]."""
-        return [list(key) for key in (*list(self.running), *[taken.job.key for taken in list(self.taken)], *list(self.reporting))]
+        return [list(key) for key in (*list(self.running), *list(self.taken), *list(self.reporting))]
 
     def take(self, job: Job, attempt: int) -> None:
         """Hold a command, unless it is held already."""
         key = job.key
-        if key not in self.running and key not in self.reporting and all(taken.job.key != key for taken in self.taken):
-            self.taken.append(Taken(job, attempt, time.monotonic()))
+        if key not in self.running and key not in self.reporting and key not in self.taken:
+            self.taken[key] = Taken(job, attempt, time.monotonic())
 
     def next(self) -> Taken | None:
         """Return a command that may begin now: short ones only a few at once, as long as they are short."""
@@ -77,8 +76,9 @@ class Slots:
             return None
         if self.average < SHORT and len(self.running) >= AT_ONCE and time.time() - next(iter(self.running.values())) < SHORT:
             return None
-        taken = self.taken.popleft()
-        self.running[taken.job.key] = time.time()
+        key = next(iter(self.taken))
+        taken = self.taken.pop(key)
+        self.running[key] = time.time()
         return taken
 
     def over(self, taken: Taken, outcome: Outcome, seconds: float) -> None:
@@ -95,19 +95,20 @@ class Slots:
 
     def lose(self, key: Key) -> bool:
         """A lease is no longer ours; return whether it runs and has to be stopped."""
-        self.taken = deque(taken for taken in self.taken if taken.job.key != key)
+        self.taken.pop(key, None)
         return key in self.running
 
     def of(self, execution_id: str) -> list[Key]:
         """Return the leases of one execution's commands that run or have not begun."""
-        keys = (*self.running, *(taken.job.key for taken in self.taken))
+        keys = (*self.running, *self.taken)
         return [key for key in keys if key[0] == execution_id]
 
     def waited(self, seconds: float) -> list[Key]:
         """Give up commands that were taken so long ago and have not had their turn; long ones are in their way."""
         now = time.monotonic()
-        late = [taken.job.key for taken in self.taken if now - taken.since > seconds]
+        late = [key for key, taken in self.taken.items() if now - taken.since > seconds]
         if late:
             self.average = max(self.average, SHORT)
-            self.taken = deque(taken for taken in self.taken if taken.job.key not in set(late))
+            for key in late:
+                del self.taken[key]
         return late
