@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any, assert_never
 
 from noetl.engine import loops, pages
-from noetl.engine.inputs import Broken, Cancel, Done, Failed, Input, Start, Wake, Withdrawn
+from noetl.engine.inputs import Broken, Cancel, Done, Failed, Input, Pause, Resume, Start, Wake, Withdrawn
 from noetl.engine.memo import SinkPoint
 from noetl.engine.outcome import Finish, Outcome
 from noetl.engine.plan import Plan
 from noetl.engine.routing import carry_on, follow, occur
 from noetl.engine.scope import Known, lookup
-from noetl.engine.state import TERMINAL, Run, State, Status
+from noetl.engine.state import TERMINAL, Paused, Run, State, Status
 from noetl.engine.turn import ENTER_LIMIT, Entry, IllegalInput, Turn
 from noetl.engine.value import Value
 from noetl.engine.visit import Visit
@@ -43,6 +43,10 @@ def advance(plan: Plan, state: State, given: Input, known: Known) -> Outcome:
             _wake(turn)
         case Cancel():
             _cancel(turn, given)
+        case Pause():
+            _pause(turn, given)
+        case Resume():
+            _go_on(turn, given)
         case Broken():
             _broken(turn, given)
         case _:
@@ -210,7 +214,8 @@ def _withdrawn(turn: Turn, given: Withdrawn) -> None:
 
 def _wake(turn: Turn) -> None:
     if turn.failure is None:
-        loops.proceed(turn)
+        if turn.paused is None:
+            loops.proceed(turn)
     elif turn.deadline is not None and turn.at >= turn.deadline:
         _end(turn, "FAILED")
 
@@ -218,6 +223,27 @@ def _wake(turn: Turn) -> None:
 def _cancel(turn: Turn, given: Cancel) -> None:
     turn.fail({"message": f"cancelled: {given.reason}" if given.reason else "cancelled", "type": "cancelled"})
     _end(turn, "CANCELLED")
+
+
+def _pause(turn: Turn, given: Pause) -> None:
+    if turn.paused is not None:
+        raise IllegalInput("the execution is PAUSED")
+    if turn.failure is not None:
+        raise IllegalInput("the execution has failed, and only waits for what is in flight")
+    turn.status, turn.paused = "PAUSED", Paused(given.at, given.reason, given.by)
+    detail = {name: value for name, value in (("reason", given.reason), ("parent", given.by)) if value}
+    turn.event("playbook.paused", status="PAUSED", detail=detail or None)
+
+
+def _go_on(turn: Turn, given: Resume) -> None:
+    """Go on after a pause. One that came from a parent ends with the parent's, and one that did not ends by itself."""
+    if turn.paused is None:
+        raise IllegalInput("the execution is not PAUSED")
+    if turn.paused.by != given.by:
+        raise IllegalInput(f"the execution was paused by {turn.paused.by or 'itself'}")
+    seconds = max(0.0, given.at - turn.paused.at)
+    turn.status, turn.paused = "RUNNING", None
+    turn.event("playbook.resumed", status="RUNNING", detail={"seconds": round(seconds, 3)})
 
 
 def _broken(turn: Turn, given: Broken) -> None:
@@ -303,7 +329,7 @@ def _settle(turn: Turn) -> None:
         turn.end_ran = True
         _open(turn, Entry("end", turn.end_args, turn.end_loop_results))
         turn.end_args = turn.end_loop_results = None
-    if loops.pending(turn):
+    if turn.paused is None and loops.pending(turn):
         turn.wake = 0
 
 
@@ -333,7 +359,7 @@ def _end(turn: Turn, status: Status) -> None:
         if run.loop is not None:
             loops.drop(turn, run)
     turn.runs.clear()
-    turn.status = status
+    turn.status, turn.paused = status, None
     turn.deadline = turn.wake = None
     error: Mapping[str, Json] | None = turn.failure
     verb = {"COMPLETED": "completed", "FAILED": "failed", "CANCELLED": "cancelled"}[status]

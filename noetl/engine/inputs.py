@@ -83,6 +83,23 @@ class Cancel:
 
 
 @dataclass(frozen=True, slots=True)
+class Pause:
+    """Somebody asked that nothing new be started; `by` is the parent execution where that one was paused."""
+
+    at: float
+    reason: str = ""
+    by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """Somebody asked a paused execution to go on."""
+
+    at: float
+    by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Broken:
     """The engine could not evaluate the routing of a step within its limits: that step's run fails, unhandled."""
 
@@ -94,4 +111,4 @@ class Broken:
     sink: SinkPoint | None = None
 
 
-Input = Start | Done | Failed | Withdrawn | Wake | Cancel | Broken
+Input = Start | Done | Failed | Withdrawn | Wake | Cancel | Pause | Resume | Broken

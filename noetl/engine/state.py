@@ -68,6 +68,15 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class Paused:
+    """Since when an execution is paused, why, and by which parent execution if not by a person."""
+
+    at: float
+    reason: str = ""
+    by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class State:
     """An execution between two inputs. The counters make ids: the same inputs give the same ids."""
 
@@ -82,6 +91,7 @@ class State:
     failure: Mapping[str, Json] | None = None
     deadline: float | None = None
     last_step: str | None = None
+    paused: Paused | None = None
 
 
 def encode(state: State) -> dict[str, Json]:
@@ -97,6 +107,8 @@ def encode(state: State) -> dict[str, Json]:
             document[name] = value
     if state.end_ran:
         document["end_ran"] = True
+    if state.paused is not None:
+        document["paused"] = {"at": state.paused.at, "reason": state.paused.reason, "by": state.paused.by}
     return document
 
 
@@ -116,6 +128,7 @@ def decode(document: Mapping[str, Json]) -> State:
         failure=document.get("failure"),
         deadline=document.get("deadline"),
         last_step=document.get("last_step"),
+        paused=Paused(**document["paused"]) if "paused" in document else None,
     )
 
 

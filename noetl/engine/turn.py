@@ -52,6 +52,7 @@ class Turn:
         self.failure = state.failure
         self.deadline = state.deadline
         self.last_step = state.last_step
+        self.paused = state.paused
         self.entering: deque[Entry] = deque()
         self.entered = 0
         self.commands: list[Command] = []
@@ -141,6 +142,7 @@ class Turn:
             failure=self.failure,
             deadline=self.deadline,
             last_step=self.last_step,
+            paused=self.paused,
         )
         return Outcome(
             state=state,

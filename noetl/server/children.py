@@ -72,7 +72,7 @@ class Children:
         execution = await runtime.committer.execution(execution_id)
         if command_id not in execution.commands:
             await runtime.loader.command(execution, command_id)
-        issued = execution.commands.get(command_id)
+        issued = execution.commands.get(command_id) if execution.state.paused is None else None
         tool = execution.plan.steps[issued.step].step.tool if issued is not None else None
         if tool is None:
             return

@@ -183,7 +183,13 @@ class Write:
         for command in outcome.commands:
             pool = pool_of(self.execution.plan, command.step) if command.sink is None else DEFAULT
             worker = None
-            if handout is not None and handout.free > 0 and handout.pool == pool and not command.delay:
+            if (
+                handout is not None
+                and handout.free > 0
+                and handout.pool == pool
+                and not command.delay
+                and self.execution.state.paused is None
+            ):
                 handout.free -= 1
                 handout.commands.append((self.execution.id, command.id))
                 self.handed.append((handout, command.id))
@@ -236,6 +242,8 @@ class Write:
     @property
     def waiting(self) -> list[tuple[str, int, int]]:
         """The commands that may be claimed now and that nobody was handed: (pool, execution, command)."""
+        if self.execution.state.paused is not None:
+            return []
         return [(row[6], row[0], row[1]) for row in self.issued.values() if row[8] is None and row[10] is None]
 
     def rows(self) -> tuple[tuple[Any, ...] | None, tuple[Any, ...] | None]:

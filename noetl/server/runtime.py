@@ -23,6 +23,7 @@ from noetl.server.evaluator import Evaluator
 from noetl.server.execution import Execution
 from noetl.server.listeners import Listeners
 from noetl.server.loader import Loader
+from noetl.server.pauses import Pauses
 from noetl.server.pending import ENGINE
 from noetl.server.sweeper import Sweeper
 from noetl.server.vault import Vault, read_key, verify
@@ -67,6 +68,7 @@ class Runtime:
             clock=time.time,
         )
         self.children = Children(self)
+        self.pauses = Pauses(self)
         self.sweeper = Sweeper(self)
         self.waiting: set[str] = set()
         self.stopping = asyncio.Event()

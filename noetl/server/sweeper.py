@@ -67,6 +67,7 @@ class Sweeper:
         if lost:
             logger.warning("%d leases ran out; their commands wait again", len(lost))
             runtime.ring((row["pool"], row["execution_id"], row["command_id"]) for row in lost)
+        await runtime.pauses.sweep()
         await runtime.children.sweep()
         await self._ring_again([(row["pool"], row["execution_id"], row["command_id"]) for row in unclaimed])
 

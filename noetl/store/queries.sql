@@ -159,15 +159,18 @@ WHERE c.status = 'waiting' AND c.pool <> '@engine' AND c.available_at < now() - 
 UPDATE command SET status = 'running', worker_id = '@engine', fence = fence + 1, claimed_at = now(), started_at = now(),
                    lease_until = now() + $3::interval
 WHERE execution_id = $1 AND command_id = $2 AND status = 'waiting' AND pool = '@engine'
+  AND EXISTS (SELECT 1 FROM execution e WHERE e.execution_id = $1 AND e.status = 'RUNNING')
 RETURNING fence
 
 -- name: engine_forgotten
--- Commands of sub-playbooks that nobody looks after: not begun, without a child, with a child that is over, or past their time.
+-- Commands of sub-playbooks that nobody looks after: not begun, without a child, with a child that is over, or past their time. Of a
+-- paused execution nothing is begun, and while it or the child is paused no time passes.
 SELECT c.execution_id, c.command_id, c.status, c.fence, child.execution_id AS child, child.status AS child_status,
-       c.lease_until < now() AS expired
-FROM command c LEFT JOIN execution child ON child.parent_execution_id = c.execution_id AND child.parent_command_id = c.command_id
+       c.lease_until < now() AND e.status = 'RUNNING' AND child.status IS DISTINCT FROM 'PAUSED' AS expired
+FROM command c JOIN execution e ON e.execution_id = c.execution_id LEFT JOIN execution child ON child.parent_execution_id = c.execution_id AND child.parent_command_id = c.command_id
 WHERE c.pool = '@engine' AND c.status IN ('waiting', 'running') AND greatest(c.available_at, c.claimed_at) < now() - interval '3 s'
-  AND (child.execution_id IS NULL OR child.status IN ('COMPLETED', 'FAILED', 'CANCELLED') OR c.lease_until < now())
+  AND (child.status IN ('COMPLETED', 'FAILED', 'CANCELLED')
+       OR (e.status = 'RUNNING' AND (child.execution_id IS NULL OR (child.status = 'RUNNING' AND c.lease_until < now()))))
 LIMIT 100
 
 -- name: orphans
@@ -178,8 +181,38 @@ WHERE e.status IN ('RUNNING', 'PAUSED') AND e.parent_command_id IS NOT NULL AND 
 -- name: children_running
 SELECT execution_id FROM execution WHERE parent_execution_id = $1 AND parent_command_id IS NOT NULL AND status IN ('RUNNING', 'PAUSED')
 
+-- name: children_paused
+-- The children that were paused together with this execution.
+SELECT execution_id FROM execution
+WHERE parent_execution_id = $1 AND parent_command_id IS NOT NULL AND status = 'PAUSED' AND state -> 'paused' ->> 'by' = $1::text
+
+-- name: pauses_forgotten
+-- Children that run while their parent is paused, and children that were paused with a parent that runs.
+SELECT c.execution_id, c.status, c.parent_execution_id FROM execution p JOIN execution c ON c.parent_execution_id = p.execution_id
+WHERE p.status = 'PAUSED' AND c.status = 'RUNNING' AND c.parent_command_id IS NOT NULL
+UNION ALL
+SELECT c.execution_id, c.status, c.parent_execution_id FROM execution c JOIN execution p ON p.execution_id = c.parent_execution_id
+WHERE c.status = 'PAUSED' AND p.status = 'RUNNING' AND c.state -> 'paused' ->> 'by' = p.execution_id::text
+LIMIT 100
+
+-- name: pause_extends
+-- Give what waits for sub-playbooks the time back in which an execution was paused: its own commands, and the one that waits for it.
+UPDATE command c SET lease_until = c.lease_until + (now() - to_timestamp((e.state -> 'paused' ->> 'at')::float8))
+FROM execution e
+WHERE e.execution_id = $1 AND e.status = 'PAUSED' AND c.pool = '@engine' AND c.status = 'running'
+  AND (c.execution_id = e.execution_id OR (e.state -> 'paused' ->> 'by' IS NULL AND c.execution_id = e.parent_execution_id
+                                           AND c.command_id = e.parent_command_id))
+
+-- name: waiting_of
+-- Commands of an execution to ring for: each pool's first ones, and all that the engine itself does.
+SELECT pool, command_id, extract(epoch FROM available_at - now())::float8 AS seconds
+FROM (SELECT pool, command_id, available_at, row_number() OVER (PARTITION BY pool ORDER BY available_at, command_id) AS number
+      FROM command WHERE execution_id = $1 AND status = 'waiting') w
+WHERE number <= 32 OR pool = '@engine'
+
 -- name: sweep_due
-SELECT execution_id FROM execution WHERE due_at < now() AND status = 'RUNNING' ORDER BY due_at LIMIT 1000
+-- A paused execution wants to be woken only where it has failed, and what is in flight has until then.
+SELECT execution_id FROM execution WHERE due_at < now() AND status IN ('RUNNING', 'PAUSED') ORDER BY due_at LIMIT 1000
 
 -- name: sweep_workers
 UPDATE worker SET status = 'gone' WHERE status <> 'gone' AND last_seen < now() - $1::interval

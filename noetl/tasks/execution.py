@@ -69,6 +69,25 @@ def cancel(_context: Context, execution_id: str, reason: str = "") -> None:
     say(f"execution {execution_id}: {answer['status']}")
 
 
+@verb(positional=_ID, help={**EXECUTION, "reason": "why, for the execution's record"})
+def pause(_context: Context, execution_id: str, reason: str = "") -> None:
+    """Pause an execution: what runs finishes, nothing starts."""
+    from noetl.ops.client import connect
+
+    body = {"reason": reason} if reason else {}
+    answer = connect(read_settings()).post(f"/api/executions/{execution_id}/pause", body)
+    say(f"execution {execution_id}: {answer['status']}\n  go on: noetl execution resume {execution_id}")
+
+
+@verb(positional=_ID, help=EXECUTION)
+def resume(_context: Context, execution_id: str) -> None:
+    """Let a paused execution go on where it stopped."""
+    from noetl.ops.client import connect
+
+    answer = connect(read_settings()).post(f"/api/executions/{execution_id}/resume", {})
+    say(f"execution {execution_id}: {answer['status']}\n  watch it: noetl execution follow {execution_id}")
+
+
 @verb(positional=_ID, help={**EXECUTION, **JSON, "after": "only events after this one", "limit": "how many at most (default 1000)"})
 def events(_context: Context, execution_id: str, after: str = "", limit: int = 1000, json: bool = False) -> None:
     """List an execution's events."""

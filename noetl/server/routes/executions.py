@@ -189,6 +189,43 @@ async def cancel(request: Request, execution_id: str) -> Response:
     return answer({"execution_id": execution_id, "status": became})
 
 
+@router.post("/api/executions/{execution_id}/pause")
+async def pause(request: Request, execution_id: str) -> Response:
+    """Pause an execution and its sub-playbooks: nothing new starts, what runs finishes and is recorded. `{reason?}`"""
+    runtime = runtime_of(request)
+    row = await _row(runtime, execution_id)
+    document = await body_of(request)
+    if row["status"] in TERMINAL:
+        raise Conflict(
+            f"execution {execution_id} is {row['status']}: there is nothing to pause", f"see: noetl execution why {execution_id}"
+        )
+    became = await runtime.pauses.pause(row["execution_id"], str(document.get("reason", ""))[:1000])
+    if became == "RUNNING":
+        raise Conflict(
+            f"execution {execution_id} has failed, and only waits for what is in flight", f"see: noetl execution why {execution_id}"
+        )
+    if became != "PAUSED":
+        raise Conflict(f"execution {execution_id} is {became}: there is nothing to pause", f"see: noetl execution why {execution_id}")
+    return answer({"execution_id": execution_id, "status": became})
+
+
+@router.post("/api/executions/{execution_id}/resume")
+async def resume(request: Request, execution_id: str) -> Response:
+    """Let a paused execution and its sub-playbooks go on; one that runs already is answered the same."""
+    runtime = runtime_of(request)
+    row = await _row(runtime, execution_id)
+    if row["status"] in TERMINAL:
+        raise Conflict(
+            f"execution {execution_id} is {row['status']}: there is nothing to resume",
+            f"run it again: noetl execution retry {execution_id}",
+        )
+    by = (loads(row["state"]).get("paused") or {}).get("by")
+    if by is not None:
+        raise Conflict(f"execution {execution_id} is paused because its parent {by} is", f"type: noetl execution resume {by}")
+    became = await runtime.pauses.resume(row["execution_id"])
+    return answer({"execution_id": execution_id, "status": became})
+
+
 @router.get("/api/executions/{execution_id}/events")
 async def events(request: Request, execution_id: str, after: int = 0, limit: int = 1000) -> Response:
     """Return an execution's events after one of them."""

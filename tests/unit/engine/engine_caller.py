@@ -9,7 +9,7 @@ from typing import Any
 
 from noetl.engine import loops, memo
 from noetl.engine.advance import advance
-from noetl.engine.inputs import Broken, Cancel, Done, Failed, Input, Start, Wake, Withdrawn
+from noetl.engine.inputs import Broken, Cancel, Done, Failed, Input, Pause, Resume, Start, Wake, Withdrawn
 from noetl.engine.outcome import Command, Event, LoopRow, Outcome
 from noetl.engine.plan import Plan, Uses
 from noetl.engine.scope import Known
@@ -135,7 +135,7 @@ class Caller:
                 return self.plan.steps[self.state.runs[run].step].routing if run in self.state.runs else frozenset()
             case Wake():
                 return frozenset().union(*(self.plan.steps[run.step].routing for run in self.state.runs.values() if run.loop is not None))
-            case Withdrawn() | Cancel() | Broken():
+            case Withdrawn() | Cancel() | Pause() | Resume() | Broken():
                 return frozenset()
 
     def _aggregate(self, run: int) -> Value:

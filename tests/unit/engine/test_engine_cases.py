@@ -1,8 +1,8 @@
 """Every case in tests/cases/engine: a playbook, what is told to the engine in turn, and what must follow from it.
 
 A case's `play` is a list of inputs: `start: PAYLOAD`, `done: STEP` or `STEP[ITEM]` with `result`, `failed` and `broken` with `error`,
-`wake`, `cancel: REASON`, `withdrawn: {STEP: NUMBER}`; `after` is the seconds since the last, `forget`
-has what is stored read back first. Beside an input stands what follows from it,
+`wake`, `cancel: REASON`, `pause: REASON`, `resume` (both with `by`), `withdrawn: {STEP: NUMBER}`;
+`after` is the seconds since the last, `forget` has what is stored read back first. Beside an input stands what follows from it,
 in the words of `SEEN`; what is not named is not compared. A report is about the oldest open command of its name, or about `command`.
 """
 
@@ -17,13 +17,13 @@ import pytest
 import yaml
 from engine_caller import Caller, playbook
 
-from noetl.engine.inputs import Broken, Cancel, Input, Start, Wake, Withdrawn
+from noetl.engine.inputs import Broken, Cancel, Input, Pause, Resume, Start, Wake, Withdrawn
 from noetl.engine.outcome import Command, Event, Outcome
 from noetl.engine.turn import IllegalInput
 
 Json = Any
 FOLDER = Path(__file__).parents[2] / "cases" / "engine"
-INPUTS = ("start", "done", "failed", "broken", "wake", "cancel", "withdrawn")
+INPUTS = ("start", "done", "failed", "broken", "pause", "resume", "wake", "cancel", "withdrawn")
 
 
 def cases() -> Iterator[Any]:
@@ -38,7 +38,7 @@ def test_what_follows_is_what_the_case_says(case: Mapping[str, Json]) -> None:
     for number, entry in enumerate(case["play"]):
         word = next(word for word in INPUTS if word in entry)
         told = f"{number}: {word} {entry[word] or ''}".strip()
-        expected = {key: value for key, value in entry.items() if key not in (word, "result", "error", "after", "command", "forget")}
+        expected = {key: value for key, value in entry.items() if key not in (word, "result", "error", "after", "command", "forget", "by")}
         if entry.get("forget"):
             caller.forget()
         caller.at += entry.get("after", 1)
@@ -73,6 +73,10 @@ def input_of(caller: Caller, word: str, entry: Mapping[str, Json]) -> Input:
             return Wake(caller.at)
         case "cancel":
             return Cancel(caller.at, told or "")
+        case "pause":
+            return Pause(caller.at, told or "", entry.get("by"))
+        case "resume":
+            return Resume(caller.at, entry.get("by"))
         case "withdrawn":
             runs = {caller.step_of_run[run.id]: run.id for run in caller.state.runs.values()}
             return Withdrawn(caller.at, {runs[step]: number for step, number in (told or {}).items()})
