@@ -248,6 +248,50 @@ SELECT execution_id, path, version, catalog_id, status, start_time, end_time, pa
        extract(epoch FROM coalesce(end_time, now()) - start_time)::float8 AS duration
 FROM execution WHERE execution_id = $1
 
+-- name: why_execution
+SELECT execution_id, path, version, status, start_time, end_time, error, state, due_at FROM execution WHERE execution_id = $1
+
+-- name: why_child
+SELECT execution_id, path, version, status, start_time, end_time, error, state, due_at FROM execution
+WHERE parent_execution_id = $1 AND parent_command_id = $2
+
+-- name: why_commands
+-- What waits and what runs, in groups of one situation: a run's commands that wait in a pool, or are leased to one worker.
+SELECT a.step, a.run_id, a.pool, a.status, a.delayed, a.count, a.command_id, a.attempt, a.lost, a.since, a.available_at, a.claimed_at,
+       a.lease_until, a.worker_id, w.name AS worker_name, w.host, w.pid, w.status AS worker_status, w.last_seen, f.error
+FROM (SELECT step, run_id, pool, status, status = 'waiting' AND available_at > now() AS delayed, worker_id, count(*) AS count,
+             min(command_id) AS command_id, max(attempt) AS attempt, max(lost) AS lost, min(greatest(created_at, least(available_at, now()))) AS since,
+             min(available_at) AS available_at, min(claimed_at) AS claimed_at, min(lease_until) AS lease_until
+      FROM command WHERE execution_id = $1 AND status IN ('waiting', 'running')
+      GROUP BY step, run_id, pool, status, status = 'waiting' AND available_at > now(), worker_id) a
+LEFT JOIN worker w ON w.worker_id = a.worker_id
+LEFT JOIN LATERAL (SELECT error FROM command e WHERE a.delayed AND e.execution_id = $1 AND e.step = a.step AND e.run_id = a.run_id
+                   AND e.error IS NOT NULL ORDER BY e.command_id DESC LIMIT 1) f ON true
+ORDER BY a.status DESC, a.command_id LIMIT 100
+
+-- name: why_loops
+SELECT step, run_id, total, issued, done, failed, cancelled, created_at FROM loop WHERE execution_id = $1 AND NOT closed ORDER BY run_id LIMIT 20
+
+-- name: why_error
+SELECT step, error FROM command WHERE execution_id = $1 AND error IS NOT NULL ORDER BY command_id DESC LIMIT 1
+
+-- name: why_failed
+-- The commands that failed last of each run, those of the step that is blamed first.
+SELECT step, run_id, item, attempt, lost, error, finished_at, count FROM (
+    SELECT DISTINCT ON (run_id) step, run_id, item, attempt, lost, error, finished_at, count(*) OVER (PARTITION BY run_id) AS count
+    FROM command WHERE execution_id = $1 AND status = 'failed' ORDER BY run_id, command_id DESC) f
+ORDER BY step IS DISTINCT FROM $2, run_id DESC LIMIT 5
+
+-- name: why_pool
+SELECT w.name, w.status, w.slots, w.last_seen,
+       (SELECT count(*) FROM command c WHERE c.worker_id = w.worker_id AND c.status = 'running') AS leases
+FROM worker w WHERE w.pool = $1 AND (w.status <> 'gone' OR w.last_seen > now() - interval '7 days') ORDER BY w.name LIMIT 200
+
+-- name: why_busy
+SELECT e.path, c.step, c.execution_id, count(*) AS count
+FROM worker w JOIN command c ON c.worker_id = w.worker_id AND c.status = 'running' JOIN execution e ON e.execution_id = c.execution_id
+WHERE w.pool = $1 AND w.status = 'ready' GROUP BY e.path, c.step, c.execution_id ORDER BY count(*) DESC LIMIT 3
+
 -- name: events
 -- An execution's events with the results that they lead to. Loops' aggregates are read apart.
 SELECT e.seq, e.event_type, e.step, e.run_id, e.item, e.command_id, e.status, e.detail, e.error, e.created_at,

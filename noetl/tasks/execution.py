@@ -5,7 +5,7 @@ from __future__ import annotations
 from invoke.context import Context
 
 from noetl.tasks.flags import EXECUTION, JSON
-from noetl.tasks.verb import read_settings, say, verb
+from noetl.tasks.verb import finish, read_settings, say, verb
 
 _ID = ["execution_id"]
 
@@ -86,6 +86,19 @@ def resume(_context: Context, execution_id: str) -> None:
 
     answer = connect(read_settings()).post(f"/api/executions/{execution_id}/resume", {})
     say(f"execution {execution_id}: {answer['status']}\n  watch it: noetl execution follow {execution_id}")
+
+
+@verb(positional=_ID, help={**EXECUTION, **JSON})
+def why(_context: Context, execution_id: str, json: bool = False) -> None:
+    """Explain what an execution waits for, and what to type.
+
+    Exit code: 0 it moves by itself, or has COMPLETED; 3 it does not move until somebody does something; 1 it has FAILED or was CANCELLED.
+    """
+    from noetl.ops import answers, reasons
+    from noetl.ops.client import connect
+
+    found = connect(read_settings()).get(f"/api/executions/{execution_id}/why")
+    finish(answers.as_json(found) if json else reasons.text(found), reasons.exit_code(found))
 
 
 @verb(positional=_ID, help={**EXECUTION, **JSON, "after": "only events after this one", "limit": "how many at most (default 1000)"})

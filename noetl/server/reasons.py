@@ -1,0 +1,223 @@
+"""Why an execution does not move: what each of its runs waits for, which of it moves by itself, and what to type where it does not."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from noetl.engine.state import TERMINAL
+from noetl.engine.value import loads
+from noetl.server.answers import iso
+
+if TYPE_CHECKING:
+    from noetl.server.runtime import Runtime
+
+Json = Any
+DEEPEST = 5
+"""How many sub-playbooks below one another are explained."""
+MOVING, STUCK, OVER = "moving", "stuck", "over"
+
+
+async def why(runtime: Runtime, row: Mapping[str, Any], depth: int = 0) -> dict[str, Json]:
+    """Explain an execution: a verdict (`moving`, `stuck`, `over`), reasons with the likeliest first, and commands to type."""
+    if row["status"] in TERMINAL:
+        return await _ended(runtime, row)
+    reasons = [await _reason(runtime, row, group, depth) for group in await runtime.database.rows("why_commands", row["execution_id"])]
+    reasons += [_loop(loop) for loop in await runtime.database.rows("why_loops", row["execution_id"])]
+    state = loads(row["state"])
+    paused = state.get("paused")
+    if paused is not None:
+        reasons.insert(0, _paused(row, paused))
+        for reason in reasons[1:]:
+            reason["moves"] = reason["moves"] and reason["state"] == "running"
+    elif row["due_at"] is not None:
+        what = (
+            "the end of the time that what is in flight has after a failure"
+            if state.get("failure")
+            else "the next chunk of a loop, or its end"
+        )
+        reasons.append(_told("timer", what, True, until=row["due_at"]))
+    if not reasons:
+        reasons.append(
+            _told(
+                "nothing", "no command waits or runs; the sweep of a server takes it up within seconds", False, type=["noetl server status"]
+            )
+        )
+    if runtime.bus is not None and not runtime.bus.connected:
+        reasons.append(_told("nats", "NATS does not answer: workers ask the server instead, a little later", True, type=["noetl ps"]))
+    counted = [reason for reason in reasons if reason["state"] not in ("loop", "nats")]
+    moving = any(reason["moves"] for reason in counted)
+    reasons.sort(key=lambda reason: (reason["state"] in ("loop", "nats"), reason["moves"]))
+    error = await runtime.database.row("why_error", row["execution_id"])
+    failing = state.get("failure")
+    return {
+        **_head(row),
+        "verdict": MOVING if moving else STUCK,
+        "reasons": reasons,
+        "last_error": failing or (_error(error) if error is not None else None),
+        "type": _typed(reasons, [f"noetl execution cancel {row['execution_id']}"] if not moving else []),
+    }
+
+
+async def _ended(runtime: Runtime, row: Mapping[str, Any]) -> dict[str, Json]:
+    """Explain how an execution ended."""
+    eid = row["execution_id"]
+    reasons = []
+    error = loads(row["error"]) if row["error"] else None
+    if row["status"] == "COMPLETED":
+        reasons.append(_told("over", "it has COMPLETED", True, since=row["end_time"]))
+    else:
+        for failed in await runtime.database.rows("why_failed", eid, (error or {}).get("step")):
+            reasons.append(_failure(failed))
+        if not reasons:
+            reasons.append(_told("over", str((error or {}).get("message") or row["status"]), False, since=row["end_time"]))
+    typed = [] if row["status"] == "COMPLETED" else [f"noetl execution retry {eid} --dry-run", f"noetl execution retry {eid}"]
+    return {**_head(row), "verdict": OVER, "reasons": reasons, "last_error": error, "type": typed}
+
+
+def _failure(failed: Mapping[str, Any]) -> dict[str, Json]:
+    error = loads(failed["error"]) if failed["error"] else {}
+    what = str(error.get("message") or "it failed")
+    if error.get("type") == "quarantined":
+        what += "; look at that worker's log for what killed it"
+    counts = {"attempts": failed["attempt"], "lost": failed["lost"], "items": failed["count"] if failed["item"] is not None else None}
+    return _told("failed", what, False, failed, since=failed["finished_at"], item=failed["item"], error_type=error.get("type"), **counts)
+
+
+async def _reason(runtime: Runtime, row: Mapping[str, Any], group: Mapping[str, Any], depth: int) -> dict[str, Json]:
+    """Explain the commands of one run that are in one situation."""
+    if group["pool"] == "@engine" and group["status"] == "running":
+        return await _child(runtime, row, group, depth)
+    if group["status"] == "running":
+        return _leased(group)
+    if group["delayed"]:
+        error = _error(group)
+        after = f" after: {error['message']}" if error and error.get("message") else ""
+        return _told(
+            "delayed",
+            f"attempt {group['attempt']} waits for its time{after}",
+            True,
+            group,
+            since=group["since"],
+            until=group["available_at"],
+        )
+    if group["pool"] == "@engine":
+        return _told("queued", "a server is about to begin the sub-playbook", True, group, since=group["since"])
+    return await _queued(runtime, group)
+
+
+async def _queued(runtime: Runtime, group: Mapping[str, Any]) -> dict[str, Json]:
+    pool = group["pool"]
+    workers = await runtime.database.rows("why_pool", pool)
+    alive = [worker for worker in workers if worker["status"] == "ready"]
+    names = [worker["name"] for worker in alive]
+    slots, used = sum(worker["slots"] for worker in alive), sum(worker["leases"] for worker in alive)
+    facts: dict[str, Json] = {"pool": pool, "workers": names, "slots": slots, "used": used}
+    if not alive:
+        seen = max((worker["last_seen"] for worker in workers), default=None)
+        last = f"; the last one was heard of {seen:%Y-%m-%d %H:%M:%S} UTC" if seen else ""
+        draining = "; one drains" if any(worker["status"] == "draining" for worker in workers) else ""
+        start = "noetl worker start" if pool == "default" else f"noetl worker start --pool {pool}"
+        return _told(
+            "no_worker", f"no worker of pool {pool} is alive{draining}{last}", False, group, since=group["since"], type=[start], **facts
+        )
+    if used >= slots:
+        busy = await runtime.database.rows("why_busy", pool)
+        by = ", ".join(f"{one['count']} × {one['step']} of {one['path']} ({one['execution_id']})" for one in busy)
+        start = "noetl worker start" + ("" if pool == "default" else f" --pool {pool}")
+        text = f"the workers of pool {pool} are busy: {used} of {slots} slots, by {by}"
+        return _told("busy", text, True, group, since=group["since"], type=[start], **facts)
+    waited = time.time() - group["since"].timestamp()
+    if waited < 10:
+        return _told(
+            "queued",
+            f"workers of pool {pool} have {slots - used} free slots and are about to take it",
+            True,
+            group,
+            since=group["since"],
+            **facts,
+        )
+    text = f"workers of pool {pool} have {slots - used} free slots and do not take it"
+    return _told(
+        "not_taken", text, False, group, since=group["since"], type=["noetl worker list", f"noetl worker restart {names[0]}"], **facts
+    )
+
+
+def _leased(group: Mapping[str, Any]) -> dict[str, Json]:
+    expired = group["lease_until"].timestamp() < time.time()
+    facts = {
+        "worker": group["worker_id"],
+        "host": group["host"],
+        "pid": group["pid"],
+        "lease_until": iso(group["lease_until"]),
+        "last_heartbeat": iso(group["last_seen"]),
+        "lost": group["lost"],
+    }
+    name = group["worker_name"] or group["worker_id"]
+    where = f"worker {name} on {group['host']}" if group["host"] else f"worker {name}"
+    if expired or group["worker_status"] == "gone":
+        text = f"{where} is not heard of; its lease ends and another worker takes over (lost {group['lost']} of 3 times)"
+        return _told(
+            "lease_lost", text, True, group, since=group["claimed_at"], until=group["lease_until"], type=["noetl worker list"], **facts
+        )
+    text = f"{where} runs it" + (f", attempt {group['attempt']}" if group["attempt"] > 1 else "")
+    return _told("running", text, True, group, since=group["claimed_at"], **facts)
+
+
+async def _child(runtime: Runtime, row: Mapping[str, Any], group: Mapping[str, Any], depth: int) -> dict[str, Json]:
+    found = await runtime.database.row("why_child", row["execution_id"], group["command_id"])
+    if found is None:
+        return _told("child", "a server is about to begin the sub-playbook", True, group, since=group["claimed_at"])
+    child = str(found["execution_id"])
+    until = group["lease_until"]
+    if depth + 1 >= DEEPEST:
+        text = f"waits for execution {child} of {found['path']}, {found['status']}"
+        return _told("child", text, True, group, since=group["claimed_at"], until=until, child=child, type=[f"noetl execution why {child}"])
+    inner = await why(runtime, found, depth + 1)
+    text = f"waits for execution {child} of {found['path']}, {found['status']}"
+    moves = inner["verdict"] != STUCK
+    # What to type about the child, but for cancelling it: who asks does so about the parent.
+    typed = [] if moves else [line for line in inner["type"] if "execution cancel" not in line]
+    return _told("child", text, moves, group, since=group["claimed_at"], until=until, child=child, why=inner, type=typed)
+
+
+def _paused(row: Mapping[str, Any], paused: Mapping[str, Json]) -> dict[str, Json]:
+    by = paused.get("by")
+    text = f"it is paused because its parent {by} is" if by else "it is paused" + (f": {paused['reason']}" if paused.get("reason") else "")
+    at = datetime.fromtimestamp(paused["at"]).astimezone()
+    return _told("paused", text, False, since=at, type=[f"noetl execution resume {by or row['execution_id']}"])
+
+
+def _loop(loop: Mapping[str, Any]) -> dict[str, Json]:
+    counts = {name: loop[name] for name in ("total", "issued", "done", "failed", "cancelled")}
+    left = loop["total"] - loop["done"] - loop["failed"] - loop["cancelled"]
+    text = f"items: {loop['done']} of {loop['total']} done, {loop['failed']} failed, {left} to come"
+    return _told("loop", text, True, loop, since=loop["created_at"], counts=counts)
+
+
+def _told(state: str, text: str, moves: bool, group: Mapping[str, Any] | None = None, *, since: datetime | None = None,
+          until: datetime | None = None, type: list[str] | None = None, **facts: Json) -> dict[str, Json]:  # fmt: skip
+    place = {"step": group["step"], "run": group["run_id"], "commands": dict(group).get("count")} if group is not None else {}
+    facts = {name: value for name, value in facts.items() if value is not None}
+    return {**place, "state": state, "text": text, "moves": moves, "since": iso(since), "until": iso(until), "type": type or [], **facts}
+
+
+def _head(row: Mapping[str, Any]) -> dict[str, Json]:
+    names = ("path", "version", "status")
+    head = {"execution_id": str(row["execution_id"]), **{name: row[name] for name in names}}
+    return {**head, "start_time": iso(row["start_time"]), "end_time": iso(row["end_time"])}
+
+
+def _error(row: Mapping[str, Any]) -> dict[str, Json] | None:
+    if not row["error"]:
+        return None
+    error: dict[str, Json] = loads(row["error"])
+    return {**error, "step": row["step"]}
+
+
+def _typed(reasons: list[dict[str, Json]], more: list[str]) -> list[str]:
+    """Return what to type: first for what does not move, each line once."""
+    lines = [line for reason in reasons for line in reason["type"] if reason["state"] != "nats" or not reason["moves"]]
+    return list(dict.fromkeys([*lines, *more]))
