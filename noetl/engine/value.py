@@ -88,5 +88,7 @@ def _integer(digits: str) -> int | float:
     return int(digits) if len(digits) <= _MOST_DIGITS else float(digits)
 
 
-def _text(value: object) -> str:
+def _text(value: object) -> Any:
+    if isinstance(value, orjson.Fragment):
+        return loads(value.contents)
     return value.isoformat() if isinstance(value, date | time) else str(value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -54,6 +55,7 @@ async def _serve(settings: Settings, init_db: bool) -> int:
         await migrate.initialize(runtime.postgres)
     try:
         await runtime.open()
+        _collect_rarely()
         config = uvicorn.Config(
             create_app(runtime),
             host=settings.host,
@@ -73,6 +75,13 @@ async def _serve(settings: Settings, init_db: bool) -> int:
     finally:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(runtime.close(), STOP_SECONDS)
+
+
+def _collect_rarely() -> None:
+    """Leave what every server has in memory out of garbage collections, and have fewer of them: what a step leaves is freed by itself."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
 
 
 def _wire(settings: Settings) -> Runtime:

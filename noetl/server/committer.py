@@ -9,10 +9,12 @@ import asyncio
 import logging
 import random
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
+
+from orjson import Fragment
 
 from noetl.engine.advance import advance
 from noetl.engine.inputs import Input, Wake, Withdrawn
@@ -50,6 +52,7 @@ class Committer:
         lease_seconds: float,
         ring: Callable[[Iterable[tuple[str, int, int]]], None],
         moved: Callable[[Execution, bool], None],
+        tell: Callable[[Execution, list[int]], Coroutine[Any, Any, dict[int, Fragment]]],
         clock: Callable[[], float],
     ) -> None:
         self._database = database
@@ -60,6 +63,7 @@ class Committer:
         self._lease = timedelta(seconds=lease_seconds)
         self._ring = ring
         self._moved = moved
+        self._tell = tell
         self._clock = clock
         self._memory: OrderedDict[int, Execution] = OrderedDict()
         self._inbox: dict[int, list[Pending]] = {}
@@ -67,7 +71,7 @@ class Committer:
         self._busy: set[int] = set()
         self._prepared: list[Write] = []
         self._work = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self.commits = 0
         self.inputs = 0
 
@@ -109,10 +113,16 @@ class Committer:
         """Drop an execution from memory."""
         self._memory.pop(execution_id, None)
 
-    def _spawn(self, work: Any) -> None:
-        task: asyncio.Task[None] = asyncio.ensure_future(work)
+    def _spawn(self, work: Any) -> asyncio.Task[Any]:
+        task: asyncio.Task[Any] = asyncio.ensure_future(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            logger.debug("what a worker is to be told could not be put together", exc_info=task.exception())
 
     async def _run(self) -> None:
         while True:
@@ -125,6 +135,7 @@ class Committer:
             if self._ready:
                 self._work.set()
             if writes:
+                self._prepare(writes)
                 await self._commit(writes)
 
     def _fold(self, eid: int) -> None:
@@ -158,6 +169,15 @@ class Committer:
             self._prepared.append(write)
         else:
             self._spawn(self._careful(eid, rest))
+
+    def _prepare(self, writes: list[Write]) -> None:
+        """Have what workers will be told of their next commands put together while the commit is under way."""
+        for write in writes:
+            if write.handed:
+                eid = write.execution.id
+                task = self._spawn(self._tell(write.execution, [command for _, command in write.handed]))
+                for handout, command in write.handed:
+                    handout.told[eid, command] = task
 
     async def _commit(self, writes: list[Write]) -> None:
         try:

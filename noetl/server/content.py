@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -70,6 +70,10 @@ class Contents:
             "scope": scope,
             "partial": partial,
         }
+
+    async def handed(self, execution: Execution, commands: Sequence[int]) -> dict[int, orjson.Fragment]:
+        """Return commands that are leased to a worker for the first time, as JSON text."""
+        return {command: orjson.Fragment(dumps(await self.command(execution, command, 1, 1))) for command in commands}
 
     async def name(self, execution: Execution, name: str) -> Value | None:
         """Return the value of one name that did not travel with a command; None if there is none."""

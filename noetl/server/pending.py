@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
+
 from noetl.engine.inputs import Broken, Done, Failed, Input, Start
 from noetl.engine.outcome import Command, Event, LoopRow, Outcome
 from noetl.engine.plan import Plan
@@ -28,12 +30,16 @@ GRACE = 5.0
 
 @dataclass
 class Handout:
-    """A worker's free slots: commands that follow from its reports may be leased to it in the answer."""
+    """A worker's free slots: commands that follow from its reports may be leased to it in the answer.
+
+    `told` has what it will be told of them: that is put together while the database commits.
+    """
 
     worker_id: str
     pool: str
     free: int
     commands: list[tuple[int, int]] = field(default_factory=list)
+    told: dict[tuple[int, int], asyncio.Task[dict[int, orjson.Fragment]]] = field(default_factory=dict)
 
 
 @dataclass
@@ -238,6 +244,8 @@ class Write:
         for handout, command in self.handed:
             handout.free += 1
             handout.commands.remove((self.execution.id, command))
+            if (task := handout.told.pop((self.execution.id, command), None)) is not None:
+                task.cancel()
 
     @property
     def waiting(self) -> list[tuple[str, int, int]]:

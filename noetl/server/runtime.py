@@ -65,6 +65,7 @@ class Runtime:
             lease_seconds=settings.lease_seconds,
             ring=self.ring,
             moved=self.moved,
+            tell=self.contents.handed,
             clock=time.time,
         )
         self.children = Children(self)

@@ -53,7 +53,7 @@ def run(connection: socket.socket, options: Options, output_file: Path) -> None:
         Child(frames.Channel(connection), options, output).serve()
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=1024)
 def _templates(envelopes: tuple[str, ...]) -> Templates:
     return Templates(envelopes)
 

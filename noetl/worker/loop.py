@@ -135,7 +135,10 @@ class Worker:
         """Hold commands that are leased to this worker, and begin what may."""
         for command in commands:
             try:
-                self._slots.take(await patiently(partial(self._playbooks.job, command)), command["attempt"])
+                job = self._playbooks.known_job(command)
+                if job is None:
+                    job = await patiently(partial(self._playbooks.job, command))
+                self._slots.take(job, command["attempt"])
             except NoetlError as error:
                 key = (command["execution_id"], command["command_id"], command["fence"])
                 self._slots.refuse(key, command["attempt"], Failed({"message": error.message, "type": error.code}))

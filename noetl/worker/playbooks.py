@@ -18,6 +18,8 @@ from noetl.worker.job import Job
 
 Json = Any
 KEPT = 128
+ENVELOPES = ("response", "result", "this", "data")
+"""The names under envelope lookup beside those of the steps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,6 @@ class Seen:
     """A playbook, and what all its steps share."""
 
     playbook: Playbook
-    envelopes: tuple[str, ...]
     keychain: tuple[Mapping[str, Json], ...]
 
 
@@ -39,7 +40,14 @@ class Playbooks:
 
     async def job(self, command: Mapping[str, Json]) -> Job:
         """Return a command as a job for a child process."""
-        seen = self._seen.get(command["catalog_id"]) or await self._read(command["catalog_id"])
+        return self.known_job(command) or self._job(command, await self._read(command["catalog_id"]))
+
+    def known_job(self, command: Mapping[str, Json]) -> Job | None:
+        """Return a command as a job where its playbook was read before; None where it has to be read."""
+        seen = self._seen.get(command["catalog_id"])
+        return None if seen is None else self._job(command, seen)
+
+    def _job(self, command: Mapping[str, Json], seen: Seen) -> Job:
         step = seen.playbook.steps[command["step"]]
         sink = _sink(step, *command["sink"]) if command.get("sink") else None
         tool = sink.tool if sink is not None else step.tool
@@ -51,14 +59,16 @@ class Playbooks:
         scope["catalog_id"] = command["catalog_id"]
         scope["job"] = {"uuid": eid, "id": eid, "execution_id": eid}
         scope["env"] = self._settings.playbook_env
+        step_args, run_args = step.args if sink is None else {}, command["run_args"]
+        named = {*scope, *tool.args, *step_args, *run_args}
         return Job(
             key=(eid, number, command["fence"]),
             step=step.name,
             tool=tool,
-            step_args=step.args if sink is None else {},
-            run_args=command["run_args"],
+            step_args=step_args,
+            run_args=run_args,
             scope=scope,
-            envelopes=seen.envelopes,
+            envelopes=(*ENVELOPES, *sorted(named & seen.playbook.steps.keys())),
             timeout=_timeout(tool.config, self._settings.step_timeout),
             idempotency_key=f"{eid}:{number}",
             names=None,
@@ -71,9 +81,8 @@ class Playbooks:
     async def _read(self, catalog_id: str) -> Seen:
         entry = await self._api.get(f"/api/catalog/entry?catalog_id={catalog_id}")
         playbook = await asyncio.to_thread(parse, entry["content"], entry["path"])
-        envelopes = tuple(sorted({*playbook.steps, "response", "result", "this", "data"}))
         keychain = tuple({"name": entry.name, "kind": entry.kind, "config": entry.config} for entry in playbook.keychain)
-        seen = Seen(playbook, envelopes, keychain)
+        seen = Seen(playbook, keychain)
         self._seen[catalog_id] = seen
         if len(self._seen) > KEPT:
             self._seen.popitem(last=False)

@@ -205,14 +205,17 @@ async def _contents(runtime: Runtime, rows: Iterable[Mapping[str, Any]]) -> list
     return found
 
 
-async def _handed(runtime: Runtime, handout: Handout) -> list[dict[str, Json]]:
-    found = []
+async def _handed(runtime: Runtime, handout: Handout) -> list[Json]:
+    found: list[Json] = []
     for execution_id, command_id in handout.commands:
         try:
+            if (told := handout.told.pop((execution_id, command_id), None)) is not None:
+                found.append((await told)[command_id])
+                continue
             execution = await runtime.committer.execution(execution_id)
             if command_id not in execution.commands:
                 await runtime.loader.command(execution, command_id)
-            found.append(await runtime.contents.command(execution, command_id, 1, 1))
+            found.append((await runtime.contents.handed(execution, [command_id]))[command_id])
         except (NoetlError, KeyError):
             continue
     return found
