@@ -58,7 +58,8 @@ async def connection_to(target: Target, call: Call) -> AsyncIterator[asyncpg.Con
     try:
         name = _literal(f"noetl {call.step} {call.execution_id}"[:60])
         limit = min(int(call.timeout * 1000) + 500, _LONGEST_TIMEOUT)
-        await connection.execute(f"SET statement_timeout = {limit}; SET application_name = {name}")
+        settings = {"statement_timeout": str(limit), "application_name": name, "noetl.idempotency_key": _literal(call.idempotency_key)}
+        await connection.execute("; ".join(f"SET {setting} = {value}" for setting, value in settings.items()))
         yield connection
         ok = True
     except ToolError:

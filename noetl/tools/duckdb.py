@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import decimal
 from typing import Any
 
 import duckdb
@@ -9,6 +10,7 @@ import orjson
 
 from noetl.tools.base import Call, Json, ToolError
 from noetl.tools.duckdb_file import opened, reason_of
+from noetl.tools.numbers import finite, number
 from noetl.tools.sql import Statement, statements
 
 _CONTROL = frozenset({"BEGIN", "START", "COMMIT", "ROLLBACK", "END", "ABORT"})
@@ -41,7 +43,7 @@ def _run_all(connection: duckdb.DuckDBPyConnection, script: list[Statement]) -> 
         elif columns == ["Success"] and not fetched:
             continue
         else:
-            rows = [dict(zip(columns, row, strict=True)) for row in fetched]
+            rows = [dict(zip(columns, map(_plain, row), strict=True)) for row in fetched]
     if whole:
         connection.commit()
     return {"status": "success", "row_count": changed} if rows is None else rows
@@ -61,6 +63,20 @@ def _run_one(connection: duckdb.DuckDBPyConnection, statement: Statement) -> tup
     if documents:
         fetched = [tuple(_document(value) if index in documents else value for index, value in enumerate(row)) for row in fetched]
     return [column[0] for column in description], fetched
+
+
+def _plain(value: Any) -> Any:
+    """Return a value whose numbers are such that a result can hold them."""
+    match value:
+        case float():
+            return finite(value)
+        case decimal.Decimal():
+            return number(value)
+        case list() | tuple():
+            return [_plain(item) for item in value]
+        case dict():
+            return {key: _plain(item) for key, item in value.items()}
+    return value
 
 
 def _document(value: Any) -> Json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import decimal
 import ipaddress
 from typing import Any
 
@@ -10,6 +11,7 @@ import asyncpg
 
 from noetl.tools.base import Call, Json, ToolError
 from noetl.tools.database import connection_to, target_of
+from noetl.tools.numbers import finite, number
 from noetl.tools.sql import Statement, statements
 from noetl.tools.statements import count, failure, stands_alone
 
@@ -65,8 +67,12 @@ async def _run_one(connection: asyncpg.Connection, statement: Statement) -> dict
 
 def _plain(value: Any) -> Any:
     """Return a column's value made of types that a result can hold."""
-    if value is None or isinstance(value, (str, int, float, dict)):
+    if value is None or isinstance(value, (str, int, dict)):
         return value
+    if isinstance(value, float):
+        return finite(value)
+    if isinstance(value, decimal.Decimal):
+        return number(value)
     if isinstance(value, (list, tuple)) and not isinstance(value, asyncpg.Record):
         return [_plain(item) for item in value]
     if isinstance(value, asyncpg.Record):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,18 @@ async def test_types(bench: Any) -> None:
         "j": {"k": 1},
         "i": 60.0,
     }
+
+
+async def test_numbers_that_json_has_not(bench: Any) -> None:
+    text = """SELECT 'nan'::DOUBLE AS a, ['inf'::FLOAT, 1] AS b, {'c': 'nan'::DOUBLE} AS c, 12345678901234567890::DECIMAL(38,0) AS d,
+              uuid() IS NULL AS e, '1 day'::INTERVAL AS f"""
+    outcome = await sql(bench, text)
+    assert isinstance(outcome, Done), outcome
+    assert json.loads(outcome.result_json) == [
+        {"a": None, "b": [None, 1.0], "c": {"c": None}, "d": 12345678901234567890, "e": False, "f": 86400.0}
+    ]
+    outcome = await sql(bench, "SELECT chr(0) AS v")
+    assert (outcome.error["type"], "$[0].v is text with a NUL character" in outcome.error["message"]) == ("result", True)
 
 
 async def test_a_failing_statement_undoes_the_ones_before_it(bench: Any) -> None:

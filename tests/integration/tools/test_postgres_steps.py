@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
@@ -66,12 +67,38 @@ async def test_each_statement_has_its_result(database: Any) -> None:
         ("b'101'", "101"),
         ("point(1, 2)", [1.0, 2.0]),
         ("row(1, 'a')", [1, "a"]),
+        ("'NaN'::float8", None),
+        ("'-Infinity'::float4", None),
+        ("array['Infinity'::float8, 1]", [None, 1.0]),
+        ("'NaN'::numeric", None),
+        ("12345678901234567890::numeric", 12345678901234567890),
+        ("1e400::numeric", 10**400),
+        ("0.1234567890123456789::numeric", 0.12345678901234568),
+        ("interval '1 month 1 day'", 2678400.0),
+        ("'infinity'::timestamptz", "9999-12-31T23:59:59.999999"),
+        ("daterange('2020-01-01', NULL)", "[2020-01-01,)"),
+        ("current_setting('noetl.idempotency_key')", "e1:key"),
         ("NULL::int", None),
         ("''", ""),
     ],
 )
 async def test_types(database: Any, expression: str, expected: Any) -> None:
-    assert value(await sql(database, f"SELECT {expression} AS v"))["command_0"]["rows"] == [{"v": expected}]
+    outcome = await sql(database, f"SELECT {expression} AS v", idempotency_key="e1:key")
+    assert _rows(outcome) == [{"v": expected}]
+
+
+def _rows(outcome: Any) -> Any:
+    """Read it with every digit of its numbers."""
+    assert isinstance(outcome, Done), outcome
+    return json.loads(outcome.result_json)["command_0"]["rows"]
+
+
+async def test_a_number_that_no_result_can_hold_is_refused(database: Any) -> None:
+    outcome = await sql(database, "SELECT 10::numeric ^ 2000 AS v")
+    assert (outcome.error["type"], outcome.error["message"]) == (
+        "value",
+        "a number of 2001 digits is too large for a result; select it as text",
+    )
 
 
 async def test_a_failing_statement_undoes_the_ones_before_it(database: Any) -> None:
