@@ -7,7 +7,8 @@ from collections.abc import Collection, Mapping
 from noetl.playbook.check import Check
 from noetl.playbook.document import Field, Node
 from noetl.playbook.duration import seconds
-from noetl.playbook.kinds import COMMON, Kind, supported
+from noetl.playbook.expression import is_template
+from noetl.playbook.kinds import COMMON, PROVIDERS, Kind, supported
 from noetl.playbook.mistakes import not_yet, quote
 from noetl.playbook.model import Json, Position
 from noetl.playbook.shapes import Shape
@@ -53,6 +54,13 @@ def require(check: Check, position: Position, fields: Mapping[str, Field], kind:
         if all(_is_empty(check.field(fields, word)) for word in group):
             one = f"`{group[0]}`" if len(group) == 1 else f"one of {', '.join(f'`{word}`' for word in group)}"
             check.mistakes.add(position, f"{what} needs {one}")
+
+
+def check_provider(check: Check, node: Node) -> None:
+    """Refuse a provider of secrets that there is not."""
+    name = node.value.lower() if isinstance(node.value, str) else ""
+    if name and name not in PROVIDERS and not is_template(name):
+        check.mistakes.add(node.position, f"unknown provider {quote(name)} of secrets", check.nearest(name, PROVIDERS))
 
 
 def _is_empty(node: Node | None) -> bool:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from noetl.playbook.check import Check
 from noetl.playbook.document import Node
-from noetl.playbook.fields import find_kind, read_fields, require
-from noetl.playbook.kinds import AUTH, REQUEST, Kind, supported
+from noetl.playbook.fields import check_provider, find_kind, read_fields, require
+from noetl.playbook.kinds import AUTH, REQUEST, SECRET, Kind, supported
 from noetl.playbook.mistakes import quote
 from noetl.playbook.model import KeychainEntry
 from noetl.playbook.shapes import ANY, DURATION, FLAG, MAPPING, TEXT, Shape
@@ -16,8 +16,9 @@ SCOPES = ("local", "global", "shared", "catalog")
 SHARED: Mapping[str, Shape] = {"scope": TEXT, "auto_renew": FLAG, "desc": ANY}
 """Fields that every entry takes, beside `name` and `kind`."""
 
-_stored = Kind({"credential": TEXT, "ref": TEXT}, required=(("credential", "ref"),))
-_not_yet = Kind({"provider": TEXT, "map": MAPPING, **AUTH}, supported=False)
+_STORED: Mapping[str, Shape] = {"credential": TEXT, "ref": TEXT}
+_stored = Kind(_STORED, required=(tuple(_STORED),))
+_google = Kind({**_STORED, "auth": TEXT}, required=((*_STORED, "auth"),))
 
 ENTRIES: Mapping[str, Kind] = {
     "static": Kind({"map": MAPPING}, required=(("map",),)),
@@ -28,8 +29,8 @@ ENTRIES: Mapping[str, Kind] = {
     ),
     "credential": _stored,
     "credential_ref": _stored,
-    "secret_manager": _not_yet,
-    **dict.fromkeys(("google_oauth", "google_service_account", "google_id_token"), _not_yet),
+    "secret_manager": Kind({**SECRET, "map": MAPPING}, required=(("provider",), ("map",))),
+    **dict.fromkeys(("google_oauth", "google_service_account", "google_id_token"), _google),
 }
 """The kinds of entries."""
 
@@ -72,6 +73,8 @@ def _entry(check: Check, node: Node) -> KeychainEntry | None:
     what = f"a keychain entry of kind `{kind_name}`"
     config = read_fields(check, fields, kind, kind_name, what, OWN_WORDS, SHARED)
     require(check, node.position, fields, kind, what)
+    if (provider := check.field(fields, "provider")) is not None:
+        check_provider(check, provider)
     scope = check.field(fields, "scope")
     if scope is not None and isinstance(scope.value, str) and scope.value not in SCOPES:
         check.mistakes.add(scope.position, f"unknown `scope` {quote(scope.value)} of a keychain entry", check.nearest(scope.value, SCOPES))

@@ -13,8 +13,8 @@ COMMON: Mapping[str, Shape] = {"timeout": DURATION}
 IGNORED = frozenset({"assert", "retry", "desc"})
 """Fields that are accepted on every kind and change nothing."""
 
-PROVIDERS: Mapping[str, bool] = {"env": True, **dict.fromkeys(("gcp", "google", "aws", "azure", "vault"), False)}
-"""Where `secrets` come from, and whether this version can ask there."""
+PROVIDERS = ("env", "aws", "gcp", "google", "azure", "vault")
+"""Where secrets come from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,12 @@ DATABASE: Mapping[str, Shape] = {
     **dict.fromkeys(("db_host", "db_name", "db_user", "db_password", "connection"), TEXT),
     "db_port": PORT,
 }
+SECRET: Mapping[str, Shape] = {
+    **dict.fromkeys(("provider", "region", "project", "endpoint"), TEXT),
+    **dict.fromkeys(("version", "kv_version"), VERSION),
+    **AUTH,
+}
+OBJECT: Mapping[str, Shape] = {**dict.fromkeys(("destination", "content_type", "endpoint"), TEXT), **AUTH}
 _TRANSFER: Mapping[str, Shape] = {"source": MAPPING, "target": MAPPING, "chunk_size": COUNT}
 _PLAYBOOK: Mapping[str, Shape] = {"path": TEXT, "payload": MAPPING, "return_step": TEXT, "version": VERSION}
 
@@ -63,14 +69,14 @@ KINDS: Mapping[str, Kind] = {
     "workbook": Kind({"name": TEXT, "task": TEXT}, required=(("name", "task"),)),
     "playbook": _playbook,
     "playbooks": _playbook,
-    "secrets": Kind({"provider": TEXT, "name": TEXT, **AUTH}, required=(("name",),)),
+    "secrets": Kind({**SECRET, "name": TEXT}, required=(("name",),)),
     "iterator": Kind({}, supported=False),
     "container": Kind({"runtime": MAPPING, "env": MAPPING}, required=(("runtime",),), supported=False),
     "script": Kind({"job": MAPPING, **AUTH}, required=(("script",),), supported=False, script=True),
     "snowflake": Kind({**SQL, **AUTH}, required=((*SQL, "script"),), supported=False, script=True),
     "transfer": Kind(_TRANSFER, required=(("source",), ("target",))),
     "snowflake_transfer": Kind({**_TRANSFER, **AUTH}, required=(("source",), ("target",)), supported=False),
-    "gcs": Kind({"source": TEXT, "destination": TEXT, **AUTH}, required=(("source",), ("destination",)), supported=False),
+    "gcs": Kind({**OBJECT, "source": TEXT}, required=(("source",), ("destination",))),
 }
 
 

@@ -104,7 +104,7 @@ def _kind(name: str, kind: Kind) -> Schema:
     if kind.script:
         own["script"] = _script()
     if name == "secrets":
-        own["provider"] = {"anyOf": [{"enum": [None, *(word for word, known in PROVIDERS.items() if known)]}, {"pattern": r"\{\{|\{%"}]}
+        own["provider"] = {"anyOf": [{"enum": [None, *PROVIDERS]}, {"pattern": r"\{\{|\{%"}]}
     if name == "transfer":
         own |= {end: {"anyOf": [_end(kinds), {"not": {"type": "object"}}]} for end, kinds in transfer.ENDS.items()}
     return _fields(kind, own)
@@ -117,7 +117,7 @@ def _fields(kind: Kind, own: Mapping[str, Any], shared: Mapping[str, Shape] = CO
 
 
 def _script() -> Schema:
-    known = [name for name, source in script_source.SOURCES.items() if source.supported]
+    known = list(script_source.SOURCES)
     source = _mapping(script_source.SOURCE_FIELDS, {"type": {"enum": known}}, required=("type",))
     without = {"properties": {"source": {"properties": {"type": {"enum": ["http", "inline"]}}}}}
     return {

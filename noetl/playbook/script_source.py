@@ -7,26 +7,25 @@ from dataclasses import dataclass
 
 from noetl.playbook.check import Check
 from noetl.playbook.document import Node
-from noetl.playbook.mistakes import not_yet, quote
+from noetl.playbook.mistakes import quote
 from noetl.playbook.model import Json
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A source of scripts: the words of which it needs one (`uri` stands beside the source), and whether this version can read there."""
+    """A source of scripts: the words of which it needs one; `uri` stands beside the source."""
 
     needs: tuple[str, ...] = ("uri",)
-    supported: bool = True
 
 
 SOURCES: Mapping[str, Source] = {
     "file": Source(),
     "http": Source(("uri", "endpoint")),
     "inline": Source(("code",)),
-    "gcs": Source(supported=False),
-    "s3": Source(supported=False),
+    "gcs": Source(),
+    "s3": Source(),
 }
-SOURCE_FIELDS = ("type", "endpoint", "method", "headers", "timeout", "auth", "region", "code")
+SOURCE_FIELDS = ("type", "endpoint", "method", "headers", "timeout", "auth", "credential", "region", "code")
 
 _HINT = "write script: {uri: PATH, source: {type: file}}"
 
@@ -54,8 +53,6 @@ def read_script(check: Check, node: Node) -> Json:
     found = SOURCES.get(name)
     if name and found is None:
         check.mistakes.add(kind.position, f"unknown source {quote(name)} of a script", check.nearest(name, SOURCES))
-    elif found is not None and not found.supported:
-        check.mistakes.add(kind.position, not_yet(f"source `{name}` of a script"), "load the script from a file: {type: file}")
     elif found is not None and all(check.field(fields if word == "uri" else inner, word) is None for word in found.needs):
         words = " or ".join(f"`{word}`" + (" in its `source`" if word != "uri" else "") for word in found.needs)
         check.mistakes.add(node.position, f"`script` needs a {words}")

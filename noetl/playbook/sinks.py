@@ -8,7 +8,7 @@ from noetl.playbook.check import NOTHING, Check
 from noetl.playbook.document import Field, Node
 from noetl.playbook.expression import is_template
 from noetl.playbook.fields import find_kind, read_fields, require
-from noetl.playbook.kinds import AUTH, CODE, DATABASE, IGNORED, REQUEST, STATEMENTS, Kind, supported
+from noetl.playbook.kinds import AUTH, CODE, DATABASE, IGNORED, OBJECT, REQUEST, STATEMENTS, Kind, supported
 from noetl.playbook.mistakes import quote
 from noetl.playbook.model import Json, Sink, Tool
 from noetl.playbook.shapes import ANY, MAPPING, TEXT, TEXTS
@@ -26,7 +26,8 @@ SINKS: Mapping[str, Kind] = {
     "duckdb": Kind({**_STATEMENTS, "database": TEXT, **AUTH}, required=(tuple(_STATEMENTS),)),
     "python": Kind({**CODE, "libs": MAPPING, **AUTH}, required=(tuple(CODE),), code=frozenset({"code"})),
     "http": Kind({**REQUEST, "body": ANY, "json": ANY}, required=(("url", "endpoint"),)),
-    **dict.fromkeys(("gcs", "snowflake"), Kind({}, supported=False)),
+    "gcs": Kind(OBJECT, required=(("destination",),)),
+    "snowflake": Kind({}, supported=False),
 }
 """The kinds of sinks, with the fields that each knows beside those of the data."""
 

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 
 from noetl.playbook.check import Check
 from noetl.playbook.document import Field, Node
-from noetl.playbook.expression import is_template
-from noetl.playbook.fields import find_kind, read_fields, require
-from noetl.playbook.kinds import IGNORED, KINDS, PROVIDERS, Kind, supported
+from noetl.playbook.fields import check_provider, find_kind, read_fields, require
+from noetl.playbook.kinds import IGNORED, KINDS, Kind, supported
 from noetl.playbook.mistakes import not_yet, quote
 from noetl.playbook.model import Json, Tool
 from noetl.playbook.script_source import read_script
@@ -96,16 +95,8 @@ def _config(check: Check, fields: Mapping[str, Field], name: str, kind: Kind) ->
         case "transfer":
             read_ends(check, fields, config)
         case "secrets" if (provider := check.field(fields, "provider")) is not None:
-            _provider(check, provider)
+            check_provider(check, provider)
     return config
-
-
-def _provider(check: Check, node: Node) -> None:
-    name = node.value.lower() if isinstance(node.value, str) else ""
-    if name in PROVIDERS and not PROVIDERS[name]:
-        check.mistakes.add(node.position, not_yet(f"provider `{name}` of secrets"), "write provider: env")
-    elif name and name not in PROVIDERS and not is_template(name):
-        check.mistakes.add(node.position, f"unknown provider {quote(name)} of secrets", check.nearest(name, PROVIDERS))
 
 
 def _as_args(check: Check, fields: Mapping[str, Field], config: dict[str, Json]) -> dict[str, Json]:

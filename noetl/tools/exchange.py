@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import aiohttp
 import orjson
@@ -57,7 +59,10 @@ async def _exchange(request: Request, session: aiohttp.ClientSession) -> dict[st
         body = aiohttp.FormData(default_to_multipart=True)
         for name, value in request.parts.items():
             body.add_field(name, value)
-    async with session.request(request.method, request.target, headers=request.headers, data=body, ssl=request.verify) as response:
+    async with (
+        _opened(request.file) as file,
+        session.request(request.method, request.target, headers=request.headers, data=file or body, ssl=request.verify) as response,
+    ):
         text = await _read(response)
         return {
             "status_code": response.status,
@@ -67,6 +72,15 @@ async def _exchange(request: Request, session: aiohttp.ClientSession) -> dict[st
             "elapsed": 0.0,
             "data": _data(response, text),
         }
+
+
+@contextlib.asynccontextmanager
+async def _opened(path: Path | None) -> AsyncIterator[BinaryIO | None]:
+    if path is None:
+        yield None
+        return
+    with path.open("rb") as file:
+        yield file
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:

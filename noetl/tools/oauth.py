@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import orjson
 
@@ -24,13 +24,23 @@ _tokens: dict[str, tuple[float, dict[str, Json]]] = {}
 def token(config: Mapping[str, Json], find: Find, secrets: set[str]) -> dict[str, Json]:
     """Return the JSON of the token response to the request that a rendered config describes."""
     key = hashlib.sha256(orjson.dumps(config, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+    def ask() -> dict[str, Json]:
+        request = authorized(build(_request(config)), config, find, secrets)
+        answer = send_and_wait(request, seconds(config.get("timeout")) or _TIMEOUT)["data"]
+        if not isinstance(answer, dict):
+            raise ToolError(f"{request.place} answered with no JSON object", type="oauth2")
+        return answer
+
+    return kept(key, ask)
+
+
+def kept(key: str, ask: Callable[[], dict[str, Json]]) -> dict[str, Json]:
+    """Return the answer that is kept under a key, or ask for one and keep it for as long as its `expires_in` says."""
     expires, answer = _tokens.get(key, (0.0, {}))
     if time.monotonic() < expires:
         return answer
-    request = authorized(build(_request(config)), config, find, secrets)
-    answer = send_and_wait(request, seconds(config.get("timeout")) or _TIMEOUT)["data"]
-    if not isinstance(answer, dict):
-        raise ToolError(f"{request.place} answered with no JSON object", type="oauth2")
+    answer = ask()
     _keep(key, answer)
     return answer
 

@@ -33,6 +33,7 @@ KINDS: dict[str, Kind] = {
     "shell": Kind("noetl.tools.shell:run", language="shell"),
     "secrets": Kind("noetl.tools.secrets:run", gives_secrets=True),
     "transfer": Kind("noetl.tools.transfer:run", limits_itself=True),
+    "gcs": Kind("noetl.tools.gcs:run", limits_itself=True),
 }
 
 SINKS: dict[str, Kind] = {
@@ -42,6 +43,7 @@ SINKS: dict[str, Kind] = {
     "duckdb": Kind("noetl.tools.sinks.duckdb:run", language="sql"),
     "python": Kind("noetl.tools.sinks.python:run", language="python"),
     "http": Kind("noetl.tools.sinks.http:run", limits_itself=True),
+    "gcs": Kind("noetl.tools.sinks.gcs:run", limits_itself=True),
 }
 
 

@@ -6,6 +6,7 @@ import base64
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from urllib.parse import quote, urlencode
 
 import orjson
@@ -32,6 +33,8 @@ class Request:
     parts: dict[str, str] | None = None
     """The fields of a multipart body, instead of `body`."""
     verify: bool = True
+    file: Path | None = None
+    """What is sent as the body, read while it is sent."""
 
     @property
     def target(self) -> URL:

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from noetl.playbook.duration import seconds
+from noetl.tools import gcs_object, s3
+from noetl.tools.access import access_of
 from noetl.tools.base import Json, ToolError
 from noetl.tools.exchange import send_and_wait
-from noetl.tools.request import Find, authorized, build
+from noetl.tools.request import Find, Request, authorized, build
 
 _LARGEST = 16 * 1024**2
 _TIMEOUT = 30.0
@@ -47,7 +49,18 @@ def _of_http(uri: Json, source: Mapping[str, Json], find: Find, secrets: set[str
     """Fetch it from `endpoint`, or else from `uri`; an endpoint that ends in a slash has `uri` below it."""
     endpoint = str(source.get("endpoint") or "")
     url = f"{endpoint}{str(uri).lstrip('/')}" if endpoint.endswith("/") and uri else endpoint or uri
-    request = authorized(build({**source, "url": url}), source, find, secrets)
+    return _fetched(authorized(build({**source, "url": url}), source, find, secrets), source)
+
+
+def _of_s3(uri: Json, source: Mapping[str, Json], find: Find, secrets: set[str]) -> str:
+    return _fetched(s3.get(str(uri or ""), access_of(source, find, secrets)), source)
+
+
+def _of_gcs(uri: Json, source: Mapping[str, Json], find: Find, secrets: set[str]) -> str:
+    return _fetched(gcs_object.get(str(uri or ""), access_of(source, find, secrets)), source)
+
+
+def _fetched(request: Request, source: Mapping[str, Json]) -> str:
     data = send_and_wait(request, seconds(source.get("timeout")) or _TIMEOUT)["data"]
     if not isinstance(data, str):
         raise ToolError(f"{request.place} answered with JSON, which is no script", type="script")
@@ -67,4 +80,6 @@ _SOURCES: Mapping[str, Callable[[Json, Mapping[str, Json], Find, set[str]], str]
     "file": _of_file,
     "http": _of_http,
     "inline": _of_playbook,
+    "s3": _of_s3,
+    "gcs": _of_gcs,
 }

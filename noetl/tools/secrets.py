@@ -2,36 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
-from noetl.tools.base import Call, Json, ToolError
+from noetl.tools import providers
+from noetl.tools.access import access_of
+from noetl.tools.base import Call, Json
+from noetl.tools.request import Find
 
 
 def run(call: Call) -> Json:
     """Return `{value: …}` of the secret that the config names."""
-    provider = str(call.config.get("provider") or "env").lower()
-    if provider not in _PROVIDERS:
-        raise ToolError(f"there is no provider {provider!r} of secrets; there is {', '.join(_PROVIDERS)}", type="config")
-    name = str(call.config.get("name") or "")
-    value = _PROVIDERS[provider](name, call)
-    call.secrets.add(value)
-    return {"value": value}
+    return {"value": read(call.config, str(call.config.get("name") or ""), call.scope.get("env"), call.credential, call.secrets)}
 
 
-def _of_environment(name: str, call: Call) -> str:
-    return of_environment(name, call.scope.get("env"))
+def read(config: Mapping[str, Json], name: str, env: Json, find: Find, secrets: set[str]) -> Json:
+    """Return a secret of the provider in the config; `env` are the variables that playbooks may read. What it holds goes to `secrets`."""
+    provider = str(config.get("provider") or "env").lower()
+    settings = {key: item for key, item in config.items() if key != "name"}
+    access = access_of(settings, find, secrets)
+    if provider == "env":
+        access = replace(access, environ=env if isinstance(env, Mapping) else {})
+    value = providers.read(provider, name, access)
+    secrets.update(texts(value))
+    return value
 
 
-def of_environment(name: str, env: Json) -> str:
-    """Return a variable of the worker's environment that playbooks may read."""
-    if not name:
-        raise ToolError("there is no name of a secret: give name", type="config")
-    if not isinstance(env, Mapping) or name not in env:
-        raise ToolError(
-            f"playbooks have no environment variable {name}: the worker needs NOETL_PLAYBOOK_ENV={name}, or a NOETL_VAR_ name",
-            type="not_found",
-        )
-    return str(env[name])
-
-
-_PROVIDERS: Mapping[str, Callable[[str, Call], str]] = {"env": _of_environment}
+def texts(value: Json) -> Iterator[str]:
+    """Yield the texts and numbers in a value."""
+    if isinstance(value, Mapping):
+        for item in value.values():
+            yield from texts(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from texts(item)
+    elif value is not None and not isinstance(value, bool):
+        yield str(value)

@@ -9,8 +9,8 @@ from noetl.errors import NoetlError
 from noetl.playbook.expression import Templates
 from noetl.playbook.model import Json
 from noetl.tools import oauth
+from noetl.tools import secrets as secret_store
 from noetl.tools.base import ToolError
-from noetl.tools.secrets import of_environment
 from noetl.worker.masking import secrets_of
 
 Find = Callable[[str], Mapping[str, Json]]
@@ -123,13 +123,11 @@ def _credential(config: Json, _scope: Mapping[str, Any], find: Find, _secrets: s
     return dict(find(str(name)))
 
 
-def _secret_manager(config: Json, scope: Mapping[str, Any], _find: Find, secrets: set[str]) -> Json:
-    provider = str(config.get("provider") or "env")
-    if provider != "env":
-        raise ToolError(f"there is no provider {provider!r} of secrets; there is env", type="config")
-    values = {name: of_environment(str(variable), scope.get("env")) for name, variable in (config.get("map") or {}).items()}
-    secrets.update(values.values())
-    return values
+def _secret_manager(config: Json, scope: Mapping[str, Any], find: Find, secrets: set[str]) -> Json:
+    wanted = config.get("map")
+    if not isinstance(wanted, Mapping):
+        raise ToolError("a secret_manager entry needs a map of names to secrets", type="config")
+    return {name: secret_store.read(config, str(written), scope.get("env"), find, secrets) for name, written in wanted.items()}
 
 
 def _values(value: Json, open_names: frozenset[str], name: str = "") -> Iterator[str]:

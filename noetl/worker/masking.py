@@ -61,7 +61,9 @@ _OPEN = frozenset(
     re.findall(
         r"\w+",
         """host hostname port user username database dbname db schema name type region endpoint url account warehouse role
-        db_host db_port db_user db_name header in sslmode scheme service bucket project project_id client_id email""",
+        db_host db_port db_user db_name header in sslmode scheme service bucket project project_id client_id email
+        client_email token_uri auth_uri auth_provider_x509_cert_url client_x509_cert_url universe_domain private_key_id
+        tenant tenant_id authority vault vault_url addr mount namespace version kv_version endpoint_url""",
     )
 )
 
