@@ -15,6 +15,10 @@ _MOST_DIGITS = 4300
 _UNREAD = object()
 
 
+class NotHere(Exception):
+    """The text of a stored value is asked for where nobody has brought it."""
+
+
 class Value:
     """JSON text, or a value made here, each turned into the other when first asked for."""
 
@@ -55,12 +59,54 @@ class Value:
     def __repr__(self) -> str:
         return f"Value({self.size} bytes)"
 
-    def __getstate__(self) -> bytes:
+    def __getstate__(self) -> Any:
         return self.raw()
 
-    def __setstate__(self, raw: bytes) -> None:
+    def __setstate__(self, raw: Any) -> None:
         self._raw = raw
         self._value = _UNREAD
+
+
+class Stored(Value):
+    """A value whose JSON text is kept elsewhere: `place` says where, `fill` brings the text here. Until then only its size is known."""
+
+    __slots__ = ("_size", "place")
+
+    def __init__(self, place: tuple[Any, ...], size: int) -> None:
+        super().__init__(None)
+        self.place = place
+        self._size = size
+
+    @property
+    def size(self) -> int:
+        """The JSON text's length in bytes."""
+        return self._size
+
+    def get(self) -> Any:
+        """Return the decoded value."""
+        self.raw()
+        return super().get()
+
+    def raw(self) -> bytes:
+        """Return the JSON text; raise NotHere before it was brought here."""
+        if self._raw is None:
+            raise NotHere(f"a value of {self._size} bytes is read that was not brought here")
+        return self._raw
+
+    @property
+    def address(self) -> str:
+        """Return the place as text."""
+        return "/".join(map(str, self.place))
+
+    def fill(self, raw: bytes) -> None:
+        """Bring the text here."""
+        self._raw = raw
+
+    def __getstate__(self) -> Any:
+        return self.place, self._size
+
+    def __setstate__(self, state: Any) -> None:
+        self.__init__(*state)  # type: ignore[misc]
 
 
 def loads(raw: bytes | str) -> Any:

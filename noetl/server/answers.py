@@ -8,9 +8,9 @@ from typing import Any
 
 import orjson
 from fastapi import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
-from noetl.engine.value import dumps
+from noetl.engine.value import Stored, Value, dumps
 from noetl.errors import UsageError
 from noetl.server.runtime import Runtime
 
@@ -39,6 +39,14 @@ def answer(document: Json, status: int = 200) -> Response:
 def raw_answer(body: bytes, status: int = 200) -> Response:
     """Return an answer of JSON text."""
     return Response(body, status, media_type="application/json")
+
+
+def sent(runtime: Runtime, value: Value) -> Response:
+    """Return a value as an answer; one that is stored in chunks is streamed."""
+    if not isinstance(value, Stored):
+        return Response(value.raw(), media_type="application/json")
+    headers = {"content-length": str(value.size)}
+    return StreamingResponse(runtime.chunks.stream(value), media_type="application/json", headers=headers)
 
 
 async def body_of(request: Request) -> dict[str, Json]:

@@ -12,11 +12,12 @@ import orjson
 
 from noetl.engine.inputs import Cancel
 from noetl.engine.state import State
-from noetl.engine.value import Value, loads
-from noetl.errors import NoetlError, NotFound, Unavailable
+from noetl.engine.value import Stored, Value, loads
+from noetl.errors import NoetlError, NotFound, TooLarge, Unavailable
 from noetl.playbook.duration import seconds
 from noetl.playbook.expression import Templates, is_plain
 from noetl.playbook.model import Tool
+from noetl.server.chunks import place_of
 from noetl.server.committer import unheard
 from noetl.server.execution import Execution
 from noetl.server.pending import Begin
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("noetl.server")
 Json = Any
 MAX_DEPTH = 20
+MAX_SCOPE = 16 * 1024**2
+"""The most bytes of each large result that a sub-playbook's payload is rendered from, or of a loop that a sub-playbook ends with."""
 TIMEOUT = 300.0
 """Seconds that a step waits for its sub-playbook, unless it says otherwise."""
 
@@ -100,6 +103,11 @@ class Children:
         if command_id not in parent.commands:
             await runtime.loader.command(parent, command_id)
         content = await runtime.contents.command(parent, command_id, 1, 1)
+        for path, address, size in content.get("stored", ()):
+            where = content
+            for name in path[:-1]:
+                where = where[name]
+            where[path[-1]] = orjson.Fragment(await runtime.chunks.text(Stored(place_of(address), size), MAX_SCOPE))
         step = parent.plan.steps[content["step"]].step
         assert step.tool is not None
         config, args = await self._rendered(parent, step.tool, step.args, content)
@@ -162,6 +170,15 @@ class Children:
             reader = await runtime.loader.execution(child_id)
             await runtime.loader.results(reader, [str(step)])
             result = reader.results.get(str(step)) or result
+        if isinstance(result, Stored):
+            try:
+                copied = await runtime.chunks.copy(result, execution_id, command_id, command["fence"])
+                result = copied or Value(await runtime.chunks.text(result, MAX_SCOPE))
+            except TooLarge as error:
+                self._runtime.committer.report(
+                    execution_id, command_id, command["fence"], None, {"message": error.message, "type": "result"}
+                )
+                return
         self._runtime.committer.report(execution_id, command_id, command["fence"], result, None)
 
     async def _cancel_children(self, execution_id: int) -> None:

@@ -6,6 +6,7 @@ Group commit without a timer: an idle committer commits at once, what arrives du
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections import OrderedDict
@@ -21,7 +22,7 @@ from noetl.engine.inputs import Input, Wake, Withdrawn
 from noetl.engine.outcome import Outcome
 from noetl.engine.state import TERMINAL
 from noetl.engine.turn import IllegalInput
-from noetl.engine.value import Value
+from noetl.engine.value import NotHere, Value
 from noetl.errors import NoetlError, Unavailable
 from noetl.server.evaluator import Evaluator, Exceeded
 from noetl.server.execution import Execution, anew
@@ -154,7 +155,7 @@ class Committer:
                 if self._loader.ready(execution, given) is not True:
                     break
                 write.add(pending, advance(execution.plan, execution.state, given, execution.known(self._env)), self._clock())
-            except IllegalInput:
+            except (IllegalInput, NotHere):
                 break
             except Exception:
                 logger.exception("execution %d: an input could not be worked out", eid)
@@ -388,9 +389,11 @@ class Committer:
         known = execution.known(self._env)
         try:
             if plain:
-                return advance(execution.plan, execution.state, given, known)
+                with contextlib.suppress(NotHere):
+                    return advance(execution.plan, execution.state, given, known)
             narrow = replace(known, results=self._loader.used(execution, given))
-            return await self._evaluator.advance(execution.catalog_id, execution.plan, execution.state, given, narrow)
+            unread = self._loader.unread(execution, given)
+            return await self._evaluator.advance(execution.catalog_id, execution.plan, execution.state, given, narrow, unread)
         except Exceeded as error:
             broken = broken_input(execution, pending, self._clock(), {"message": error.message, "type": error.code})
             return advance(execution.plan, execution.state, broken, known)

@@ -13,8 +13,9 @@ import orjson
 from noetl.engine import sinks
 from noetl.engine.memo import SinkPoint
 from noetl.engine.plan import Plan, Uses
-from noetl.engine.value import Value, dumps
+from noetl.engine.value import Stored, Value, dumps
 from noetl.engine.visit import loop_names
+from noetl.errors import TooLarge
 from noetl.playbook.model import Sink, Step
 from noetl.playbook.uses import free_names, main_parameters, names
 from noetl.server.execution import Execution, Issued
@@ -31,8 +32,9 @@ SINK_NAMES = frozenset({"this", "result", "response", "data", "event", "error"})
 class Contents:
     """Builds what workers are told; remembers which names each step's tool uses."""
 
-    def __init__(self, loader: Loader) -> None:
+    def __init__(self, loader: Loader, limit: int) -> None:
         self._loader = loader
+        self._limit = limit
         self._uses: WeakKeyDictionary[Plan, dict[tuple[str, int, int], Uses]] = WeakKeyDictionary()
 
     def uses(self, plan: Plan, step: str, point: SinkPoint | None) -> Uses:
@@ -58,6 +60,9 @@ class Contents:
             scope |= await self._sink_scope(execution, issued, issued.sink)
         if issued.paging.overrides is not None:
             more["overrides"] = issued.paging.overrides
+        run_args = await self._args(execution, issued)
+        if apart := _apart(scope, run_args):
+            more["stored"] = self._places(issued.step, apart)
         return {
             **more,
             "execution_id": str(execution.id),
@@ -66,7 +71,7 @@ class Contents:
             "attempt": attempt,
             "catalog_id": str(execution.catalog_id),
             "step": issued.step,
-            "run_args": await self._args(execution, issued),
+            "run_args": run_args,
             "scope": scope,
             "partial": partial,
         }
@@ -82,7 +87,19 @@ class Contents:
         _add(scope, execution, name, None)
         if name not in scope:
             return None
-        return Value(dumps(scope[name]))
+        return scope[name] if isinstance(scope[name], Stored) else Value(dumps(scope[name]))
+
+    def _places(self, step: str, apart: Sequence[tuple[list[str], Stored]]) -> list[Json]:
+        """Return where the values are that are too large to travel with a command; raise TooLarge where they are too large for a tool."""
+        size = sum({value.place: value.size for _, value in apart}.values())
+        if size > self._limit:
+            names = ", ".join(f"{path[-1]} ({value.size / 1024**2:.1f} MiB)" for path, value in apart)
+            raise TooLarge(
+                f"step {step} uses {names}: together more than {self._limit / 1024**2:.1f} MiB, "
+                "the most that one call gets (NOETL_MAX_RESULT)",
+                "let the steps before write to a table or a file and return where, or raise NOETL_MAX_RESULT of servers and workers",
+            )
+        return [[path, value.address, value.size] for path, value in apart]
 
     async def _sink_scope(self, execution: Execution, issued: Issued, point: SinkPoint) -> dict[str, Json]:
         given = await self._loader.given(execution, issued)
@@ -101,7 +118,7 @@ class Contents:
         if loop_results is None or "loop_results" in args:
             return args
         aggregate = await self._loader.aggregate(execution, loop_results)
-        return {**args, "loop_results": orjson.Fragment(aggregate.raw())}
+        return {**args, "loop_results": _fragment(aggregate)}
 
     async def _scope(self, execution: Execution, issued: Issued, uses: Uses) -> tuple[dict[str, Json], list[str]]:
         scope: dict[str, Json] = {}
@@ -198,5 +215,18 @@ def _add(scope: dict[str, Json], execution: Execution, root: str, keys: set[str]
                 scope[root] = execution.workload[root]
 
 
-def _fragment(value: Value) -> orjson.Fragment:
-    return orjson.Fragment(value.raw())
+def _fragment(value: Value) -> orjson.Fragment | Stored:
+    return value if isinstance(value, Stored) else orjson.Fragment(value.raw())
+
+
+def _apart(scope: dict[str, Json], run_args: Mapping[str, Json]) -> list[tuple[list[str], Stored]]:
+    """Return the values that do not travel with a command, and their places in it; there is null in their stead."""
+    found: list[tuple[list[str], Stored]] = []
+    places: list[tuple[list[str], Any]] = [(["scope"], scope), (["run_args"], run_args)]
+    if isinstance(scope.get("steps"), dict):
+        places.append((["scope", "steps"], scope["steps"]))
+    for path, values in places:
+        for name in [name for name, value in values.items() if isinstance(value, Stored)]:
+            found.append(([*path, name], values[name]))
+            values[name] = None
+    return found

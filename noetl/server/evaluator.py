@@ -8,7 +8,7 @@ import os
 import pickle
 import struct
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from noetl.engine.advance import advance
@@ -17,15 +17,20 @@ from noetl.engine.outcome import Outcome
 from noetl.engine.plan import Plan
 from noetl.engine.scope import Known
 from noetl.engine.state import State
+from noetl.engine.value import Stored
 from noetl.errors import NoetlError
 from noetl.playbook.expression import Templates
 from noetl.playbook.model import Json
 
 HEADER = struct.Struct("!I")
 SECONDS = 10.0
+PACE = 5 * 1024**2
+"""Bytes of stored results for which an evaluation has one second more: they are read from the database first."""
 MEMORY = 1024**3
 OUT_OF_MEMORY = 3
 """What the child exits with when it goes past its limit of memory."""
+ANSWER = 64 * 1024**2
+"""The most bytes that an input may lead to: what routing computes goes through the server's memory and into one commit."""
 KEPT = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "TZ")
 """What the child sees of the server's environment: no secret, but where the code is."""
 
@@ -36,20 +41,39 @@ class Exceeded(NoetlError):
     code = "template_limit"
 
 
+class TooMuch(Exception):
+    """An answer larger than the server takes."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self.size = size
+
+
 class Evaluator:
     """Runs `advance` in a child; the child is replaced when it goes past a limit."""
 
-    def __init__(self) -> None:
+    def __init__(self, stream: Callable[[Stored], AsyncIterator[bytes]], limit: int) -> None:
+        self._stream = stream
+        self._limit = limit
         self._process: asyncio.subprocess.Process | None = None
         self._lock = asyncio.Lock()
         self._sent: set[int] = set()
 
-    async def advance(self, catalog_id: int, plan: Plan, state: State, given: Input, known: Known) -> Outcome:
-        """Do what `noetl.engine.advance` does. Raises Exceeded, or what the engine raises."""
+    async def advance(
+        self, catalog_id: int, plan: Plan, state: State, given: Input, known: Known, unread: Sequence[Stored] = ()
+    ) -> Outcome:
+        """Do what `noetl.engine.advance` does, with the text of `unread` values. Raises Exceeded, or what the engine raises."""
+        size = sum(value.size for value in unread)
+        if size > self._limit:
+            raise Exceeded(
+                f"the templates of this step's routing use results of {size / 1024**2:.1f} MiB, "
+                f"and {self._limit / 1024**2:.1f} MiB is the most",
+                "compute what they need in the step itself, or write the data to a table or a file and return where it is",
+            )
         async with self._lock:
             await self._child()
             playbook = None if catalog_id in self._sent else plan.playbook
-            answer = await self._ask((catalog_id, playbook, state, given, known))
+            answer = await self._ask((catalog_id, playbook, state, given, known, list(unread)), unread)
             self._sent.add(catalog_id)
         assert isinstance(answer, Outcome)
         return answer
@@ -59,10 +83,18 @@ class Evaluator:
         async with self._lock:
             return await self._ask((frozenset(envelopes), value, dict(scope)))
 
-    async def _ask(self, question: object) -> Any:
+    async def _ask(self, question: object, unread: Sequence[Stored] = ()) -> Any:
         process = await self._child()
+        more = sum(value.size for value in unread) / PACE
         try:
-            answer = await asyncio.wait_for(self._exchange(process, question), SECONDS)
+            answer = await asyncio.wait_for(self._exchange(process, question, unread), SECONDS + more)
+        except TooMuch as error:
+            await self.close()
+            raise Exceeded(
+                f"the routing of this step gives {error.size / 1024**2:.1f} MiB of variables, args and items, "
+                f"and {ANSWER // 1024**2} MiB is the most",
+                "leave large data in a step's result, a table or a file, and pass what is needed of it",
+            ) from None
         except (TimeoutError, asyncio.IncompleteReadError, OSError) as error:
             code = None if isinstance(error, TimeoutError) else await _exit_code(process)
             await self.close()
@@ -97,12 +129,21 @@ class Evaluator:
             )
         return self._process
 
-    async def _exchange(self, process: asyncio.subprocess.Process, question: object) -> Any:
+    async def _exchange(self, process: asyncio.subprocess.Process, question: object, unread: Sequence[Stored]) -> Any:
         assert process.stdin is not None and process.stdout is not None
         body = pickle.dumps(question, protocol=pickle.HIGHEST_PROTOCOL)
         process.stdin.write(HEADER.pack(len(body)) + body)
         await process.stdin.drain()
+        for value in unread:
+            async for piece in self._stream(value):
+                if piece:
+                    process.stdin.write(HEADER.pack(len(piece)) + piece)
+                    await process.stdin.drain()
+            process.stdin.write(HEADER.pack(0))
+        await process.stdin.drain()
         (length,) = HEADER.unpack(await process.stdout.readexactly(HEADER.size))
+        if length > ANSWER:
+            raise TooMuch(length)
         return pickle.loads(await process.stdout.readexactly(length))  # noqa: S301 - from our own child
 
 
@@ -130,6 +171,7 @@ def serve(receive: Callable[[int], bytes], send: Callable[[bytes], object]) -> N
         (length,) = HEADER.unpack(header)
         question = pickle.loads(receive(length))  # noqa: S301 - from our own parent
         try:
+            _bring(question, receive)
             answer: Any = _evaluate(plans, question)
         except NoetlError as error:
             answer = error
@@ -143,10 +185,19 @@ def _evaluate(plans: dict[int, Plan], question: Any) -> Any:
     if len(question) == 3:
         envelopes, value, scope = question
         return Templates(envelopes).render(value, scope)
-    catalog_id, playbook, state, given, known = question
+    catalog_id, playbook, state, given, known, _ = question
     if playbook is not None:
         plans[catalog_id] = Plan(playbook)
     return advance(plans[catalog_id], state, given, known)
+
+
+def _bring(question: Any, receive: Callable[[int], bytes]) -> None:
+    """Read the texts of stored values, which come after the question that they belong to."""
+    for value in question[-1] if len(question) != 3 else ():
+        pieces = []
+        while (length := HEADER.unpack(receive(HEADER.size))[0]) > 0:
+            pieces.append(receive(length))
+        value.fill(b"".join(pieces))
 
 
 def main() -> None:

@@ -13,13 +13,15 @@ from noetl.engine.inputs import Done, Failed, Input, Start, Wake
 from noetl.engine.memo import SinkPoint
 from noetl.engine.plan import NOTHING, Plan, Uses
 from noetl.engine.state import State, decode
-from noetl.engine.value import Value, loads
+from noetl.engine.value import Stored, Value, loads
 from noetl.errors import NotFound
 from noetl.playbook.parse import parse
 from noetl.server.execution import INLINE, Execution, Given, Issued, LoopInfo, issued_from_row
 from noetl.store.postgres import Database
 
 Json = Any
+AGGREGATE = 1024 * 1024
+"""Loops' aggregates up to this many bytes are put together as one text, larger ones are read piece by piece."""
 PLANS = 256
 RESERVED = frozenset(
     {"execution_id", "catalog_id", "job", "workload", "payload", "env", "spec", "steps", "now", "event", "error", "response", "result"}
@@ -125,7 +127,7 @@ class Loader:
             return Given(Value.of(None))
         if point.command not in execution.given:
             row = await self._database.row("load_command", execution.id, point.command)
-            result = Value(row["result"].encode()) if row is not None and row["result"] is not None else None
+            result = await self._result(execution.id, point.command, row) if row is not None and row["status"] == "done" else None
             error = loads(row["error"]) if row is not None and row["error"] is not None else None
             execution.given[point.command] = Given(result if result is not None or error is not None else Value.of(None), error)
         return execution.given[point.command]
@@ -164,15 +166,31 @@ class Loader:
             elif row["is_loop"]:
                 execution.results[step] = await self.aggregate(execution, row["run_id"])
             else:
-                execution.results[step] = Value(row["result"].encode()) if row["result"] is not None else Value.of(None)
+                execution.results[step] = await self._result(execution.id, row["command_id"], row)
+
+    async def _result(self, execution_id: int, command_id: int, row: Any) -> Value:
+        """Return a finished command's result; one that is in chunks is not read here."""
+        if row["result"] is not None:
+            return Value(row["result"].encode())
+        return await self.stored(execution_id, command_id, row["fence"]) or Value.of(None)
+
+    async def stored(self, execution_id: int, command_id: int, fence: int) -> Stored | None:
+        """Return the result that a command's worker has stored in chunks under this fence, unread; None if there is none."""
+        row = await self._database.row("chunk_size", execution_id, command_id, fence)
+        if row is None or not row["size"]:
+            return None
+        return Stored(("command", execution_id, command_id, fence), row["size"])
 
     async def aggregate(self, execution: Execution, run: int) -> Value:
-        """Read a loop's result: the items' results in order, and counts."""
-        row = await self._database.row("load_aggregate", execution.id, run)
+        """Read a loop's result: the items' results in order, and counts; a large one is not read here."""
+        row = await self._database.row("load_aggregate", execution.id, run, AGGREGATE)
         if row is None:
             return Value.of(loops.aggregate([], 0, 0))
         if row["result"] is not None:
             return Value(row["result"].encode())
+        if row["results"] is None:
+            frame = len(aggregate_head()) + len(aggregate_tail(row["total"], row["done"], row["failed"]))
+            return Stored(("loop", execution.id, run, row["total"], row["done"], row["failed"]), row["size"] - 1 + frame)
         return Value(aggregate_text(row))
 
     async def items(self, execution: Execution, run: int) -> Sequence[Json]:
@@ -206,7 +224,9 @@ class Loader:
                 await self.items(execution, run.id)
         if isinstance(given, Done | Failed) and collected(given):
             await self.pages(execution, given.run, given.item)
-        used = {root for root, _ in uses} | {attribute for _, attribute in uses}
+        if isinstance(given, Done) and given.result.size > INLINE and not is_trivial(execution.plan, execution.state, given.run):
+            return False
+        used = _steps(uses)
         return plain and all(value is None or value.size <= INLINE for step, value in execution.results.items() if step in used)
 
     def used(self, execution: Execution, given: Input) -> dict[str, Value | None]:
@@ -216,6 +236,15 @@ class Loader:
             return dict(execution.results)
         names = {root for root, _ in uses} | {attribute for root, attribute in uses if root == "steps"}
         return {step: value for step, value in execution.results.items() if step in names}
+
+    def unread(self, execution: Execution, given: Input) -> list[Stored]:
+        """Return the stored values that an input's templates may look at."""
+        found = list(self.used(execution, given).values())
+        if isinstance(given, Done):
+            found += [given.result, given.response]
+        if isinstance(given, Wake | Done):
+            found += execution.aggregates.values()
+        return list({value.place: value for value in found if isinstance(value, Stored)}.values())
 
     def ready(self, execution: Execution, given: Input) -> bool | None:
         """Return what `prepare` would if nothing has to be read, None if something has to be."""
@@ -246,6 +275,10 @@ class Loader:
             if isinstance(given, Done) and given.result.size > INLINE and not is_trivial(execution.plan, execution.state, given.run):
                 return False
         return plain
+
+
+def _steps(uses: Uses) -> set[str | None]:
+    return {root for root, _ in uses} | {attribute for _, attribute in uses}
 
 
 def reads(plan: Plan, state: State, given: Input) -> tuple[Uses, bool]:
@@ -286,9 +319,15 @@ def is_trivial(plan: Plan, state: State, run_id: int) -> bool:
 
 def aggregate_text(row: Any) -> bytes:
     """Return the JSON text of a loop's result from its row, without decoding the items' results."""
-    return b'{"results":%s,"stats":{"total":%d,"success":%d,"failed":%d}}' % (
-        row["results"].encode(),
-        row["total"],
-        row["done"],
-        row["failed"],
-    )
+    results: bytes = row["results"].encode()
+    return aggregate_head() + results[1:-1] + aggregate_tail(row["total"], row["done"], row["failed"])
+
+
+def aggregate_head() -> bytes:
+    """Return what comes before the items' results in the JSON text of a loop's result."""
+    return b'{"results":['
+
+
+def aggregate_tail(total: int, done: int, failed: int) -> bytes:
+    """Return what comes after them."""
+    return b'],"stats":{"total":%d,"success":%d,"failed":%d}}' % (total, done, failed)

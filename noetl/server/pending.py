@@ -15,7 +15,7 @@ from noetl.engine.outcome import Command, Event, LoopRow, Outcome
 from noetl.engine.plan import Plan
 from noetl.engine.sinks import at as sink_at
 from noetl.engine.state import TERMINAL, encode
-from noetl.engine.value import Value, dumps
+from noetl.engine.value import Stored, Value, dumps
 from noetl.server.execution import Execution, Given, Issued, command_input
 
 Json = Any
@@ -293,9 +293,9 @@ def pool_of(plan: Plan, step: str) -> str:
     return ENGINE if tool is not None and tool.kind in PLAYBOOK else DEFAULT
 
 
-def text(value: Value) -> str:
-    """Return a value's JSON text for a `json` column."""
-    return value.raw().decode()
+def text(value: Value) -> str | None:
+    """Return a value's JSON text for a `json` column; None for one that is stored in chunks."""
+    return None if isinstance(value, Stored) else value.raw().decode()
 
 
 def encoded(value: Json) -> str | None:

@@ -17,6 +17,7 @@ from noetl.bus.jetstream import Bus
 from noetl.engine.state import TERMINAL
 from noetl.errors import NoetlError, Unavailable
 from noetl.server.children import Children
+from noetl.server.chunks import Chunks
 from noetl.server.committer import Committer
 from noetl.server.content import Contents
 from noetl.server.evaluator import Evaluator
@@ -52,9 +53,10 @@ class Runtime:
         self.database = Database(postgres)
         self.bus = Bus(nats_url, f"noetl-server-{os.getpid()}") if nats_url else None
         self.loader = Loader(self.database)
-        self.evaluator = Evaluator()
+        self.chunks = Chunks(self.database, self.loader, settings.max_result)
+        self.evaluator = Evaluator(self.chunks.stream, settings.max_result)
         self.listeners = Listeners()
-        self.contents = Contents(self.loader)
+        self.contents = Contents(self.loader, settings.max_result)
         self.vault = Vault(read_key(settings))
         self.lease = timedelta(seconds=settings.lease_seconds)
         self.committer = Committer(

@@ -60,6 +60,7 @@ class Sweeper:
             unclaimed = await transaction.rows("sweep_unclaimed", UNCLAIMED)
             due = await transaction.rows("sweep_due")
             await transaction.rows("sweep_workers", runtime.lease * 2)
+            await transaction.rows("sweep_uploads", runtime.lease * 4)
         for row in quarantined:
             self._quarantine(row["execution_id"], row["command_id"], row["fence"], row["lost"] + 1)
         for row in due:

@@ -41,23 +41,78 @@ SELECT name, value FROM variable WHERE execution_id = $1
 
 -- name: load_results
 -- The latest finished run of each of these steps: a command's result, or a loop (result NULL, is_loop) that is read by its run.
-SELECT DISTINCT ON (step) step, run_id, command_id, result, is_loop FROM (
-    SELECT step, run_id, command_id, result, false AS is_loop FROM command
+SELECT DISTINCT ON (step) step, run_id, command_id, fence, result, is_loop FROM (
+    SELECT step, run_id, command_id, fence, result, false AS is_loop FROM command
     WHERE execution_id = $1 AND step = ANY($2::text[]) AND item IS NULL AND kind NOT LIKE 'sink:%'
       AND (status = 'done' OR (status = 'failed' AND result IS NOT NULL))
     UNION ALL
-    SELECT step, run_id, NULL, result, true FROM loop WHERE execution_id = $1 AND step = ANY($2::text[]) AND closed AND cancelled = 0
+    SELECT step, run_id, NULL, NULL, result, true FROM loop WHERE execution_id = $1 AND step = ANY($2::text[]) AND closed AND cancelled = 0
 ) found ORDER BY step, run_id DESC, command_id DESC
 
 -- name: load_aggregate
--- Of an item that was called more than once, the last call counts; one that failed has no result.
-SELECT l.result, l.total, l.done, l.failed,
-       (SELECT coalesce('[' || string_agg(coalesce(last.result, 'null'), ',' ORDER BY last.item) || ']', '[]')
-        FROM (SELECT DISTINCT ON (c.item) c.item, CASE WHEN c.status = 'done' THEN c.result::text END AS result
-              FROM command c
-              WHERE c.execution_id = l.execution_id AND c.run_id = l.run_id AND c.item IS NOT NULL AND c.kind NOT LIKE 'sink:%'
-              ORDER BY c.item, c.command_id DESC) last) AS results
-FROM loop l WHERE l.execution_id = $1 AND l.run_id = $2
+-- Of an item that was called more than once, the last call counts; one that failed has no result. `results` is NULL where they have more
+-- than $3 bytes (`size`): these are read one after the other.
+WITH last AS MATERIALIZED (
+    SELECT DISTINCT ON (c.item) c.item, c.status, c.result, c.command_id, c.fence
+    FROM command c
+    WHERE c.execution_id = $1 AND c.run_id = $2 AND c.step = (SELECT step FROM loop WHERE execution_id = $1 AND run_id = $2)
+      AND c.item IS NOT NULL AND c.kind NOT LIKE 'sink:%'
+    ORDER BY c.item, c.command_id DESC
+), measured AS (
+    SELECT coalesce(sum(CASE WHEN status <> 'done' THEN 4 WHEN result IS NOT NULL THEN octet_length(result::text)
+                             ELSE (SELECT sum(k.size) FROM chunk k WHERE k.execution_id = $1 AND k.command_id = last.command_id
+                                   AND k.fence = last.fence) END + 1), 0)::bigint AS size,
+           count(*) FILTER (WHERE status = 'done' AND result IS NULL) AS stored
+    FROM last
+)
+SELECT l.result, l.total, l.done, l.failed, m.size,
+       CASE WHEN m.size <= $3 AND m.stored = 0 AND l.result IS NULL THEN
+           (SELECT coalesce('[' || string_agg(CASE WHEN last.status = 'done' THEN last.result::text ELSE 'null' END, ',' ORDER BY last.item)
+                            || ']', '[]') FROM last) END AS results
+FROM loop l CROSS JOIN measured m WHERE l.execution_id = $1 AND l.run_id = $2
+
+-- name: stream_aggregate
+-- The items' results in the items' order; of those whose text is in chunks the command and its fence.
+SELECT DISTINCT ON (c.item) c.item, c.status, c.command_id, c.fence, CASE WHEN c.status = 'done' THEN c.result::text END AS result
+FROM command c
+WHERE c.execution_id = $1 AND c.run_id = $2 AND c.step = (SELECT step FROM loop WHERE execution_id = $1 AND run_id = $2)
+  AND c.item > $3 AND c.kind NOT LIKE 'sink:%'
+ORDER BY c.item, c.command_id DESC LIMIT $4
+
+-- name: chunk_write
+-- Only the live lease's worker writes; the same piece again replaces itself.
+WITH live AS (
+    SELECT execution_id, command_id, fence FROM command WHERE execution_id = $1 AND command_id = $2 AND fence = $3 AND status = 'running'
+), begun AS (
+    INSERT INTO upload (execution_id, command_id, fence) SELECT execution_id, command_id, fence FROM live WHERE $4 = 0 ON CONFLICT DO NOTHING
+)
+INSERT INTO chunk (execution_id, command_id, fence, number, size, body)
+SELECT execution_id, command_id, fence, $4, $5, $6 FROM live
+ON CONFLICT (execution_id, command_id, fence, number) DO UPDATE SET size = excluded.size, body = excluded.body
+
+-- name: chunk_read
+SELECT body FROM chunk WHERE execution_id = $1 AND command_id = $2 AND fence = $3 AND number = $4
+
+-- name: chunk_size
+SELECT count(*) AS chunks, coalesce(sum(size), 0)::bigint AS size FROM chunk WHERE execution_id = $1 AND command_id = $2 AND fence = $3
+
+-- name: chunk_copy
+INSERT INTO chunk (execution_id, command_id, fence, number, size, body)
+SELECT $4, $5, $6, number, size, body FROM chunk WHERE execution_id = $1 AND command_id = $2 AND fence = $3
+ON CONFLICT DO NOTHING
+
+-- name: sweep_uploads
+-- Leases that ended: their pieces go unless they are the command's result.
+WITH settled AS (
+    DELETE FROM upload u WHERE u.created_at < now() - $1::interval
+      AND NOT EXISTS (SELECT 1 FROM command c WHERE c.execution_id = u.execution_id AND c.command_id = u.command_id
+                      AND c.fence = u.fence AND c.status = 'running')
+    RETURNING u.execution_id, u.command_id, u.fence
+)
+DELETE FROM chunk k USING settled s
+WHERE k.execution_id = s.execution_id AND k.command_id = s.command_id AND k.fence = s.fence
+  AND NOT EXISTS (SELECT 1 FROM command c WHERE c.execution_id = s.execution_id AND c.command_id = s.command_id
+                  AND c.fence = s.fence AND c.status = 'done' AND c.result IS NULL)
 
 -- name: load_pages
 SELECT value FROM page WHERE execution_id = $1 AND run_id = $2 AND item = $3 ORDER BY number
@@ -296,6 +351,9 @@ WHERE w.pool = $1 AND w.status = 'ready' GROUP BY e.path, c.step, c.execution_id
 -- An execution's events with the results that they lead to. Loops' aggregates are read apart.
 SELECT e.seq, e.event_type, e.step, e.run_id, e.item, e.command_id, e.status, e.detail, e.error, e.created_at,
        CASE WHEN e.event_type IN ('call.done', 'step.exit') THEN c.result END AS result,
+       CASE WHEN e.event_type IN ('call.done', 'step.exit') AND c.status = 'done' AND c.result IS NULL THEN
+           (SELECT sum(k.size) FROM chunk k WHERE k.execution_id = c.execution_id AND k.command_id = c.command_id AND k.fence = c.fence)
+       END AS stored, c.fence,
        CASE WHEN e.event_type IN ('call.done', 'call.error', 'step.exit')
             THEN extract(epoch FROM c.finished_at - coalesce(c.started_at, c.claimed_at))::float8 END AS duration
 FROM event e LEFT JOIN command c ON c.execution_id = e.execution_id AND c.command_id = e.command_id

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -16,6 +17,7 @@ from noetl.worker.line import Line
 Json = Any
 ANSWER = 60.0
 """Seconds that the server may take for an answer."""
+PIECE = 256 * 1024
 
 
 class Api:
@@ -54,6 +56,24 @@ class Api:
         """Return what a path answers."""
         return orjson.loads(await self._request("GET", path, None))
 
+    async def put(self, path: str, body: bytes) -> None:
+        """Send bytes."""
+        await self._request("PUT", path, body)
+
+    async def download(self, path: str, file: Path) -> None:
+        """Write what a path answers into a file, piece by piece."""
+        assert self._session is not None
+        patience = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=ANSWER)
+        try:
+            async with self._session.get(path, timeout=patience) as response:
+                if response.status >= 400:
+                    raise _error(response.status, await response.read())
+                with file.open("wb") as written:
+                    async for piece in response.content.iter_chunked(PIECE):
+                        written.write(piece)
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise self._away(error) from error
+
     async def report(self, header: Mapping[str, Json], blobs: Sequence[bytes]) -> dict[str, Json]:
         """Send a report: the header's line, then the results."""
         return await _over(self._reports, "/api/worker/report", b"".join((orjson.dumps(header), b"\n", *blobs)))
@@ -66,22 +86,19 @@ class Api:
         """Return a credential's data; raise NotFound if there is none."""
         return (await self.get(f"/api/credentials/{quote(name, safe='')}?include_data=true"))["data"]
 
-    async def context(self, execution_id: str, name: str) -> Json:
-        """Return a name's value in an execution; raise NotFound if there is none."""
-        return await self.get(f"/api/worker/context/{execution_id}/{quote(name, safe='')}")
-
     async def _request(self, method: str, path: str, body: bytes | None) -> bytes:
         assert self._session is not None
         try:
             async with self._session.request(method, path, data=body) as response:
                 raw = await response.read()
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise Unavailable(
-                f"the server at {self.url} does not answer: {error or type(error).__name__}", "see: noetl server status"
-            ) from error
+            raise self._away(error) from error
         if response.status >= 400:
             raise _error(response.status, raw)
         return raw
+
+    def _away(self, error: BaseException) -> Unavailable:
+        return Unavailable(f"the server at {self.url} does not answer: {error or type(error).__name__}", "see: noetl server status")
 
 
 async def _over(line: Line, path: str, body: bytes) -> dict[str, Json]:

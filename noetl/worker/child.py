@@ -32,6 +32,8 @@ from noetl.worker.preparation import Reading, rendered_args, rendered_config
 from noetl.worker.surroundings import LOOP_THREADS, Output, Surroundings, confine, quiet_signals
 
 _JOBS_OF_ONE_PROCESS = 1000
+INLINE = 64 * 1024
+"""Results up to this many bytes travel with their report; larger ones are sent ahead of it, in pieces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +104,9 @@ class Child:
             failure = ToolError(f"the step needed more memory than the {limit} that it may have (NOETL_STEP_MEMORY)", type="memory")
             result, stay = None, False
         if failure is None:
-            return frames.frame(frames.DONE, result or b"null"), stay
-        return frames.frame(frames.FAILED, frames.failed(_error_json(failure, secrets), result)), stay
+            return _answer(job, result or b"null"), stay
+        kept = result if result is not None and len(result) <= INLINE else None
+        return frames.frame(frames.FAILED, frames.failed(_error_json(failure, secrets), kept)), stay
 
     def _run(self, job: dict[str, Any], secrets: set[str]) -> tuple[bytes | None, ToolError | None]:
         """Return the result's JSON text and the failure; either may be None, a failure may come with a result."""
@@ -127,6 +130,8 @@ class Child:
         return (Masks(secrets).json(text) if secrets and not _gives_secrets(job) else text), failure
 
     def _call(self, job: dict[str, Any], secrets: set[str]) -> Json:
+        for path, file in job["stored"]:
+            _place(job, path, file)
         is_sink = job["sink"] is not None
         kind = registry.find(job["kind"], sink=is_sink)
         templates = _templates(tuple(job["envelopes"]))
@@ -204,7 +209,7 @@ class Child:
         answer = orjson.loads(message[1])
         error = answer.get("error")
         if error is None:
-            return answer["value"]
+            return _read(answer["file"]) if "file" in answer else answer["value"]
         if error["code"] == NotFound.code:
             raise NotFound(error["message"], error.get("hint", ""))
         raise NoetlError(error["message"], error.get("hint", ""), code=error["code"])
@@ -215,6 +220,31 @@ class Child:
             self._loop = asyncio.new_event_loop()
             self._loop.set_default_executor(ThreadPoolExecutor(4, thread_name_prefix=LOOP_THREADS))
         return self._loop
+
+
+def _answer(job: Mapping[str, Any], result: bytes) -> bytes:
+    """Return the frame of a result; a large one goes into a file."""
+    if len(result) <= INLINE:
+        return frames.frame(frames.DONE, result)
+    path = Path(job["result_file"])
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.write_bytes(result)
+    return frames.frame(frames.STORED, str(len(result)).encode())
+
+
+def _place(job: dict[str, Any], path: list[str], file: str) -> None:
+    """Put a value that came in a file where it belongs in the job."""
+    where = job
+    for name in path[:-1]:
+        where = where[name]
+    where[path[-1]] = orjson.loads(Path(file).read_bytes())
+
+
+def _read(file: str) -> Json:
+    """Read a value from a file and remove the file."""
+    text = Path(file).read_bytes()
+    Path(file).unlink()
+    return orjson.loads(text)
 
 
 def _gives_secrets(job: dict[str, Any]) -> bool:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import struct
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any, cast
 
 import orjson
@@ -15,7 +16,7 @@ from noetl.playbook.duration import seconds
 from noetl.playbook.model import Json
 from noetl.tools.registry import KINDS, SINKS
 from noetl.worker import frames
-from noetl.worker.job import Done, Failed, Job, Outcome
+from noetl.worker.job import Done, Failed, Job, Key, Large, Outcome
 from noetl.worker.supervisor import describe
 
 Fetch = Callable[[Job, str, str], Awaitable[Json]]
@@ -28,7 +29,9 @@ _log = logging.getLogger("noetl.worker.step")
 class Child(asyncio.Protocol):
     """A child process as the worker sees it. `kill` asks for its death, which `exited` then reports."""
 
-    def __init__(self, number: int, fetch: Fetch, kill: Callable[[Child], None], frame_limit: int) -> None:
+    def __init__(
+        self, number: int, fetch: Fetch, kill: Callable[[Child], None], result_file: Callable[[Key], str], frame_limit: int
+    ) -> None:
         self.number = number
         self.pid: int | None = None
         self.leaving = False
@@ -36,6 +39,7 @@ class Child(asyncio.Protocol):
         self.used_secrets = False
         self._fetch = fetch
         self._kill = kill
+        self._result_file = result_file
         self._decoder = frames.Decoder(frame_limit)
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
@@ -115,6 +119,9 @@ class Child(asyncio.Protocol):
     def _receive(self, kind: int, payload: bytes) -> None:
         if kind == frames.DONE:
             self._resolve(Done(payload))
+        elif kind == frames.STORED:
+            if self.job is not None:
+                self._resolve(Large(self._result_file(self.job.key), int(payload)))
         elif kind == frames.FAILED:
             error, result = frames.read_failed(payload)
             self._resolve(Failed(orjson.loads(error), result))
@@ -148,7 +155,8 @@ class Child(asyncio.Protocol):
         self.used_secrets = self.used_secrets or kind == "credential"
         answer: dict[str, Any]
         try:
-            answer = {"value": await self._fetch(job, kind, name)}
+            found = await self._fetch(job, kind, name)
+            answer = {"file": str(found)} if isinstance(found, Path) else {"value": found}
         except NoetlError as error:
             answer = {"error": error.as_json()}
         except Exception as error:

@@ -12,6 +12,7 @@ import json
 import math
 import pathlib
 import re
+import resource
 import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -28,7 +29,7 @@ _PLAIN_KEY = re.compile(r"[A-Za-z_]\w*\Z")
 def encode(value: Any, limit: int) -> bytes:
     """Return the value as JSON text of at most `limit` bytes; ToolError of type `result` says where and why it cannot be."""
     try:
-        text = orjson.dumps(value, _replace, _OPTIONS)
+        text = orjson.dumps(value, _replace, _OPTIONS) if _roomy() else _piecemeal(value, limit)
     except (TypeError, RecursionError):
         text = _dump(_plain(value, "$", ()))
     else:
@@ -37,8 +38,33 @@ def encode(value: Any, limit: int) -> bytes:
         elif b"null" in text:
             text = _without_hidden_null(value, text)
     if len(text) > limit:
-        raise ToolError(f"the result is {_size(len(text))}, and {_size(limit)} is the most (NOETL_MAX_RESULT)", type="result")
+        raise _too_large(_size(len(text)), limit)
     return text
+
+
+def _too_large(size: str, limit: int) -> ToolError:
+    return ToolError(
+        f"the result is {size}, and {_size(limit)} is the most (NOETL_MAX_RESULT): "
+        "write the data to a table or a file and return where it is, or raise NOETL_MAX_RESULT of servers and workers",
+        type="result",
+    )
+
+
+def _roomy() -> bool:
+    """Whether orjson can be trusted: it reserves eight times a text's length, and crashes where it does not get it."""
+    limit = resource.getrlimit(resource.RLIMIT_DATA)[0]
+    return limit == resource.RLIM_INFINITY or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 < limit // 10
+
+
+def _piecemeal(value: Any, limit: int) -> bytes:
+    """Encode slowly, with little memory beside the value and its text."""
+    pieces, size = [], 0
+    for piece in json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).iterencode(_plain(value, "$", ())):
+        pieces.append(piece.encode())
+        size += len(pieces[-1])
+        if size > limit:
+            raise _too_large(f"more than {_size(limit)}", limit)
+    return b"".join(pieces)
 
 
 def clean(text: str, longest: int = 8192) -> str:

@@ -24,6 +24,9 @@ FAILED = 7
 LEAVING = 8
 """Child to worker, ahead of DONE or FAILED: no further job, please; this process ends after this one."""
 
+STORED = 9
+"""Child to worker, in place of DONE: the result's JSON text is in the call's result file; its length as text."""
+
 ERROR_LENGTH = struct.Struct("!I")
 _CHUNK = 64 * 1024
 """Below the size from which malloc maps and unmaps memory for each block."""

@@ -22,7 +22,8 @@ class Job:
 
     `overrides` are values, laid over the rendered config: `params` and `headers` name by name. `keychain` are the playbook's entries
     (`name`, `kind`, `config`) in their order, or those of them that this call can use. A job with `sink` (`data`, a template, and
-    `has_data`) writes: its tool is the sink's, and `scope` has the full result of the call as `this`.
+    `has_data`) writes: its tool is the sink's, and `scope` has the full result of the call as `this`. `stored` are values that did not
+    travel with the command: each its place in the job, and where the server has it (the file that it was brought to, later on).
     """
 
     key: Key
@@ -39,6 +40,7 @@ class Job:
     overrides: Mapping[str, Json] = field(default_factory=dict)
     keychain: tuple[Mapping[str, Json], ...] = ()
     sink: Mapping[str, Json] | None = None
+    stored: tuple[tuple[tuple[str, ...], str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,14 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True)
+class Large:
+    """The tool returned: its result as JSON text is in a file."""
+
+    file: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """The tool failed: the mapping that templates see as `error`, and what it had got before that."""
 
@@ -56,4 +66,4 @@ class Failed:
     result_json: bytes | None = None
 
 
-Outcome = Done | Failed
+Outcome = Done | Large | Failed

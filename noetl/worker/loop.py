@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 from noetl import __version__
 from noetl.errors import NoetlError, NotFound, Unauthorized, Unavailable
@@ -19,9 +20,10 @@ from noetl.settings import Secret, Settings
 from noetl.worker.api import Api
 from noetl.worker.claims import Claims
 from noetl.worker.heartbeat import Heartbeat
-from noetl.worker.job import Failed, Job, Key
+from noetl.worker.job import Failed, Job, Key, Outcome
 from noetl.worker.playbooks import Playbooks
 from noetl.worker.reports import Reports
+from noetl.worker.results import Results
 from noetl.worker.sandbox import Sandbox
 from noetl.worker.slots import SHORT, Slots, Taken
 
@@ -63,6 +65,7 @@ class Worker:
             fetch=self._fetch,
             max_result=settings.max_result,
         )
+        self._results = Results(api, settings.home / "work" / "results")
         self._later: asyncio.TimerHandle | None = None
         self._stop = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -157,12 +160,22 @@ class Worker:
 
     async def _perform(self, taken: Taken) -> None:
         started = time.perf_counter()
-        outcome = await self._sandbox.run(taken.job)
+        outcome = await self._outcome(taken.job)
         if isinstance(outcome, Failed) and outcome.error.get("type") == "killed":
             self._slots.running.pop(taken.job.key, None)
         self._slots.over(taken, outcome, time.perf_counter() - started)
         self._begin()
         self._reports.due()
+
+    async def _outcome(self, job: Job) -> Outcome:
+        if not job.stored:
+            return await self._results.send(job.key, await self._sandbox.run(job), lambda: job.key in self._slots.running)
+        with self._results.files(job) as files:
+            try:
+                job = await patiently(partial(self._results.bring, job, files))
+            except NoetlError as error:
+                return Failed({"message": error.message, "type": error.code})
+            return await self._results.send(job.key, await self._sandbox.run(job), lambda: job.key in self._slots.running)
 
     def _describe(self) -> dict[str, Json]:
         slots = self._slots
@@ -215,6 +228,7 @@ class Worker:
                     break
                 if over:
                     self._sandbox.forget(folder)
+            await asyncio.to_thread(self._results.clear)
             await asyncio.sleep(CLEAR)
 
     async def _drain(self) -> None:
@@ -247,7 +261,8 @@ class Worker:
             case "credential":
                 return await patiently(partial(self._api.credential, name))
             case "context":
-                return await patiently(partial(self._api.context, job.key[0], name))
+                path = f"/api/worker/context/{job.key[0]}/{quote(name, safe='')}"
+                return await patiently(partial(self._results.fetched, job.key, path))
             case _:
                 raise NotFound(f"there is nothing of kind {kind}")
 

@@ -76,6 +76,7 @@ class Playbooks:
             sink={"data": sink.data, "has_data": sink.has_data} if sink is not None else None,
             keychain=seen.keychain,
             overrides=command.get("overrides") or {},
+            stored=tuple((tuple(path), address) for path, address, _ in command.get("stored", ())),
         )
 
     async def _read(self, catalog_id: str) -> Seen:

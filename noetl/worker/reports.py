@@ -9,7 +9,7 @@ from typing import Any
 
 from noetl.errors import NoetlError, Unavailable
 from noetl.worker.api import Api
-from noetl.worker.job import Failed
+from noetl.worker.job import Failed, Large
 from noetl.worker.slots import Finished, Slots
 
 logger = logging.getLogger("noetl.worker")
@@ -50,7 +50,7 @@ class Reports:
         free = slots.free
         slots.promised += free
         try:
-            answer = await self._api.report(self._header(batch, free), [finished.outcome.result_json or b"" for finished in batch])
+            answer = await self._api.report(self._header(batch, free), [_text(finished) for finished in batch])
         except NoetlError as error:
             slots.promised -= free
             return await self._refused(batch, error)
@@ -93,6 +93,10 @@ class Reports:
         }
 
 
+def _text(finished: Finished) -> bytes:
+    return b"" if isinstance(finished.outcome, Large) else finished.outcome.result_json or b""
+
+
 def _entry(finished: Finished) -> dict[str, Json]:
     execution_id, command_id, fence = finished.key
     entry: dict[str, Json] = {
@@ -101,9 +105,11 @@ def _entry(finished: Finished) -> dict[str, Json]:
         "fence": fence,
         "attempt": finished.attempt,
         "started_at": finished.started_at,
-        "size": len(finished.outcome.result_json or b""),
+        "size": len(_text(finished)),
         "status": "done",
     }
+    if isinstance(finished.outcome, Large):
+        entry["stored"] = finished.outcome.size
     if isinstance(finished.outcome, Failed):
         entry |= {"status": "failed", "error": finished.outcome.error}
     return entry

@@ -26,7 +26,7 @@ from noetl.worker.surroundings import OUTPUT_LIMIT
 
 __all__ = ["Done", "Failed", "Fetch", "Job", "Key", "Outcome", "Sandbox"]
 
-_FRAME_SLACK = 1024**2
+_MOST_IN_A_FRAME = 8 * 1024**2
 _log = logging.getLogger(__name__)
 
 
@@ -68,7 +68,7 @@ class Sandbox:
     async def run(self, job: Job) -> Outcome:
         """Run one job and return its outcome; whatever the step does, this raises nothing."""
         try:
-            message = _message(job, self._options.workdir)
+            message = _message(job, self._options.workdir, self.result_file(job.key))
         except (TypeError, ValueError) as error:
             return Failed({"type": "internal", "message": f"step {job.step}: its command is no JSON: {error}"})
         self._running[job.key] = None
@@ -92,6 +92,10 @@ class Sandbox:
     def forget(self, execution_id: str) -> None:
         """Remove the folder that an execution's steps share on this worker."""
         self._discard(_execution_folder(self._options.workdir, execution_id))
+
+    def result_file(self, key: Key) -> str:
+        """Return where a call leaves a result that is too large to travel with its report."""
+        return f"{self._options.workdir}/results/{key[0]}-{key[1]}-{key[2]}.json"
 
     @property
     def processes(self) -> list[int]:
@@ -133,7 +137,7 @@ class Sandbox:
                 return child
         supervisor = await self._supervised()
         ours, theirs = socket.socketpair()
-        child = Child(next(self._numbers), self._fetch, self._kill, self._options.max_result + _FRAME_SLACK)
+        child = Child(next(self._numbers), self._fetch, self._kill, self.result_file, _MOST_IN_A_FRAME)
         self._children[child.number] = child
         with theirs:
             supervisor.fork(child.number, theirs)
@@ -193,7 +197,7 @@ class Sandbox:
         asyncio.get_running_loop().run_in_executor(None, shutil.rmtree, folder, True)
 
 
-def _message(job: Job, workdir: str) -> bytes:
+def _message(job: Job, workdir: str, result_file: str) -> bytes:
     """Return the job as its child reads it."""
     document = {
         "execution_id": job.key[0],
@@ -212,6 +216,8 @@ def _message(job: Job, workdir: str) -> bytes:
         "overrides": job.overrides,
         "keychain": job.keychain,
         "sink": job.sink,
+        "stored": job.stored,
+        "result_file": result_file,
         "workdir": _call_folder(workdir, job.key),
         "execution_dir": _execution_folder(workdir, job.key[0]),
     }

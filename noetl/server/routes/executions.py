@@ -14,9 +14,24 @@ from starlette.responses import Response, StreamingResponse
 
 from noetl.engine.inputs import Cancel
 from noetl.engine.state import TERMINAL, State
-from noetl.engine.value import Value, loads
+from noetl.engine.value import Stored, Value, loads
 from noetl.errors import Conflict, NotFound, TooLarge, UsageError
-from noetl.server.answers import answer, body_of, decoded, encoded, id_of, iso, limit_of, mapping_of, number_of, raw, raw_answer, runtime_of
+from noetl.server.answers import (
+    answer,
+    body_of,
+    decoded,
+    encoded,
+    id_of,
+    iso,
+    limit_of,
+    mapping_of,
+    number_of,
+    raw,
+    raw_answer,
+    runtime_of,
+    sent,
+)
+from noetl.server.chunks import place_of
 from noetl.server.execution import Execution
 from noetl.server.listeners import wait
 from noetl.server.loader import Entry
@@ -33,6 +48,8 @@ LOOK_AGAIN = 2.0
 PACE = 0.04
 """Seconds for which events of a running execution are gathered before they are sent to a watcher."""
 PAGE = 500
+SHOWN = 2000
+"""How many of its events an execution is shown with; the others are read a page at a time."""
 LONGEST_WAIT = 300.0
 """Seconds that a caller may wait for an execution's end in the request that begins it."""
 
@@ -108,7 +125,7 @@ async def _awaited(runtime: Runtime, execution: Execution, seconds: float) -> di
         "version": execution.version,
         "error": execution.state.failure,
         "result_step": last,
-        "result": orjson.Fragment(result.raw()),
+        "result": _shown(execution.id, result),
     }
 
 
@@ -128,10 +145,12 @@ async def executions(
 
 @router.get("/api/executions/{execution_id}")
 async def execution(request: Request, execution_id: str) -> Response:
-    """Return an execution with its events."""
+    """Return an execution with its first events; `next` is where the others are, if there are any."""
     runtime = runtime_of(request)
     row = await _row(runtime, execution_id)
-    return answer({**_summary(row), "payload": raw(row["payload"]), "events": await _events(runtime, row, 0, 100_000)})
+    found = await _events(runtime, row, 0, SHOWN)
+    following = f"/api/executions/{execution_id}/events?after={found[-1]['event_id']}" if len(found) == SHOWN else None
+    return answer({**_summary(row), "payload": raw(row["payload"]), "events": found, "next": following})
 
 
 @router.get("/api/executions/{execution_id}/status")
@@ -153,7 +172,7 @@ async def status(request: Request, execution_id: str) -> Response:
             "failed": row["status"] == "FAILED",
             "variables": {variable["name"]: raw(variable["value"]) for variable in variables},
             "result_step": last,
-            "result": orjson.Fragment((await result_of(runtime, row["execution_id"], last)).raw()) if last else None,
+            "result": await _shown_result(runtime, row["execution_id"], last),
         }
     )
 
@@ -169,10 +188,21 @@ async def steps(request: Request, execution_id: str) -> Response:
 
 @router.get("/api/executions/{execution_id}/result/{step}")
 async def result(request: Request, execution_id: str, step: str) -> Response:
-    """Return the latest result of a step; of a loop its aggregate."""
+    """Return the latest result of a step; of a loop its aggregate. A large one is streamed."""
     runtime = runtime_of(request)
     row = await _row(runtime, execution_id)
-    return Response((await result_of(runtime, row["execution_id"], step)).raw(), media_type="application/json")
+    return sent(runtime, await result_of(runtime, row["execution_id"], step))
+
+
+@router.get("/api/executions/{execution_id}/stored/{address:path}")
+async def stored(request: Request, execution_id: str, address: str) -> Response:
+    """Send a result that an event or a status only refers to, as its `href` says."""
+    runtime = runtime_of(request)
+    await _row(runtime, execution_id)
+    place = place_of(address)
+    if place[1] != int(execution_id):
+        raise NotFound(f"execution {execution_id} has no {address}", f"see: noetl execution status {execution_id}")
+    return StreamingResponse(runtime.chunks.stream(Stored(place, 0)), media_type="application/json")
 
 
 @router.post("/api/executions/{execution_id}/cancel")
@@ -356,10 +386,23 @@ async def _events(runtime: Runtime, row: Mapping[str, Any], after: int, limit: i
 
 
 async def _event_result(runtime: Runtime, execution_id: int, event: Mapping[str, Any]) -> Json:
-    if event["event_type"] != "loop.done":
-        return raw(event["result"])
-    execution = await runtime.committer.execution(execution_id)
-    return orjson.Fragment((await runtime.loader.aggregate(execution, event["run_id"])).raw())
+    if event["event_type"] == "loop.done":
+        execution = await runtime.committer.execution(execution_id)
+        return _shown(execution_id, await runtime.loader.aggregate(execution, event["run_id"]))
+    if event["stored"] is not None:
+        return _shown(execution_id, Stored(("command", execution_id, event["command_id"], event["fence"]), event["stored"]))
+    return raw(event["result"])
+
+
+async def _shown_result(runtime: Runtime, execution_id: int, step: str | None) -> Json:
+    return _shown(execution_id, await result_of(runtime, execution_id, step)) if step else None
+
+
+def _shown(execution_id: int, value: Value) -> Json:
+    """Return a result as part of an answer: a large one only with its size and where it is."""
+    if not isinstance(value, Stored):
+        return orjson.Fragment(value.raw())
+    return {"stored": True, "size": value.size, "href": f"/api/executions/{execution_id}/stored/{value.address}"}
 
 
 def _step_state(row: Mapping[str, Any]) -> str:

@@ -9,13 +9,14 @@ from typing import Any
 
 import orjson
 from fastapi import APIRouter, Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from noetl import __version__
 from noetl.bus.subjects import POOL
-from noetl.engine.value import Value, loads
-from noetl.errors import NoetlError, NotFound, UsageError
-from noetl.server.answers import answer, body_of, decoded, encoded, id_of, iso, number_of, raw_answer, runtime_of, text_of
+from noetl.engine.value import Stored, Value, loads
+from noetl.errors import NoetlError, NotFound, TooLarge, UsageError
+from noetl.server.answers import answer, body_of, decoded, encoded, id_of, iso, number_of, raw_answer, runtime_of, sent, text_of
+from noetl.server.chunks import place_of
 from noetl.server.committer import DUPLICATE
 from noetl.server.execution import issued_from_row
 from noetl.server.listeners import wait
@@ -90,6 +91,11 @@ async def reported(runtime: Runtime, body: bytes) -> bytes:
     handout = Handout(worker_id, text_of(header, "pool"), max(0, min(int(number_of(header, "free", 0)), MOST)))
     now = time.time()
     pending = [_report(entry, blob, now, handout) for entry, blob in zip(header["reports"], blobs, strict=True)]
+    for one, entry in zip(pending, header["reports"], strict=True):
+        if entry.get("stored") and one.error is None:
+            one.result = await runtime.loader.stored(one.execution_id, one.command, one.fence)
+            if one.result is None or one.result.size != entry["stored"]:
+                one.result, one.error = None, {"message": "the result was not stored whole", "type": "result"}
     for one in pending:
         runtime.committer.put(one)
     answers = await asyncio.gather(*(one.future for one in pending), return_exceptions=True)
@@ -148,6 +154,19 @@ async def bye(request: Request) -> Response:
     return answer({"status": "success"})
 
 
+@router.put("/worker/chunk/{execution_id}/{command_id}/{fence}/{number}")
+async def chunk(request: Request, execution_id: str, command_id: int, fence: int, number: int) -> Response:
+    """Keep one piece of a large result, a zlib stream, ahead of the report of a command that is leased under this fence."""
+    await runtime_of(request).chunks.write(id_of(execution_id), command_id, fence, number, await request.body())
+    return answer({"status": "success"})
+
+
+@router.get("/worker/stored/{address:path}")
+async def stored(request: Request, address: str) -> Response:
+    """Send the JSON text of a value that is too large to travel with a command; the command says where it is."""
+    return StreamingResponse(runtime_of(request).chunks.stream(Stored(place_of(address), 0)), media_type="application/json")
+
+
 @router.get("/worker/context/{execution_id}/{name:path}")
 async def context(request: Request, execution_id: str, name: str) -> Response:
     """Return the value of one name of an execution that did not travel with a command."""
@@ -156,7 +175,7 @@ async def context(request: Request, execution_id: str, name: str) -> Response:
     value = await runtime.contents.name(execution, name)
     if value is None:
         raise NotFound(f"execution {execution_id} has no {name}", f"see: noetl execution status {execution_id}")
-    return Response(value.raw(), media_type="application/json")
+    return sent(runtime, value)
 
 
 @router.get("/workers")
@@ -201,7 +220,10 @@ async def _contents(runtime: Runtime, rows: Iterable[Mapping[str, Any]]) -> list
         execution = await runtime.committer.execution(row["execution_id"], row["revision"])
         if row["command_id"] not in execution.commands:
             execution.commands[row["command_id"]] = issued_from_row(row, loads(row["input"]))
-        found.append(await runtime.contents.command(execution, row["command_id"], row["fence"], row["attempt"]))
+        try:
+            found.append(await runtime.contents.command(execution, row["command_id"], row["fence"], row["attempt"]))
+        except TooLarge as error:
+            _cannot_run(runtime, row["execution_id"], row["command_id"], row["fence"], error)
     return found
 
 
@@ -216,9 +238,15 @@ async def _handed(runtime: Runtime, handout: Handout) -> list[Json]:
             if command_id not in execution.commands:
                 await runtime.loader.command(execution, command_id)
             found.append((await runtime.contents.handed(execution, [command_id]))[command_id])
+        except TooLarge as error:
+            _cannot_run(runtime, execution_id, command_id, 1, error)
         except (NoetlError, KeyError):
             continue
     return found
+
+
+def _cannot_run(runtime: Runtime, execution_id: int, command_id: int, fence: int, error: TooLarge) -> None:
+    runtime.committer.report(execution_id, command_id, fence, None, {"message": f"{error.message}; {error.hint}", "type": error.code})
 
 
 async def _leased(runtime: Runtime, worker_id: str, header: Mapping[str, Json], handout: Handout) -> list[dict[str, Json]]:
