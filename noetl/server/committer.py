@@ -54,6 +54,7 @@ class Committer:
         ring: Callable[[Iterable[tuple[str, int, int]]], None],
         moved: Callable[[Execution, bool], None],
         tell: Callable[[Execution, list[int]], Coroutine[Any, Any, dict[int, Fragment]]],
+        at_hand: Callable[[Execution, int], bool],
         clock: Callable[[], float],
     ) -> None:
         self._database = database
@@ -65,6 +66,7 @@ class Committer:
         self._ring = ring
         self._moved = moved
         self._tell = tell
+        self._at_hand = at_hand
         self._clock = clock
         self._memory: OrderedDict[int, Execution] = OrderedDict()
         self._inbox: dict[int, list[Pending]] = {}
@@ -174,10 +176,11 @@ class Committer:
     def _prepare(self, writes: list[Write]) -> None:
         """Have what workers will be told of their next commands put together while the commit is under way."""
         for write in writes:
-            if write.handed:
+            handed = [(handout, command) for handout, command in write.handed if self._at_hand(write.execution, command)]
+            if handed:
                 eid = write.execution.id
-                task = self._spawn(self._tell(write.execution, [command for _, command in write.handed]))
-                for handout, command in write.handed:
+                task = self._spawn(self._tell(write.execution, [command for _, command in handed]))
+                for handout, command in handed:
                     handout.told[eid, command] = task
 
     async def _commit(self, writes: list[Write]) -> None:

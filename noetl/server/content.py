@@ -80,6 +80,17 @@ class Contents:
         """Return commands that are leased to a worker for the first time, as JSON text."""
         return {command: orjson.Fragment(dumps(await self.command(execution, command, 1, 1))) for command in commands}
 
+    def at_hand(self, execution: Execution, command_id: int) -> bool:
+        """Whether everything that a worker is told of a command is in memory: what a commit under way writes cannot be read yet."""
+        issued = execution.commands[command_id]
+        if issued.sink is not None or issued.loop_results is not None:
+            return False
+        if issued.item is not None:
+            loop = execution.loops.get(issued.run)
+            if loop is None or loop.loop_results is not None or issued.run not in execution.items:
+                return False
+        return self._loader.has(execution, self.uses(execution.plan, issued.step, None))
+
     async def name(self, execution: Execution, name: str) -> Value | None:
         """Return the value of one name that did not travel with a command; None if there is none."""
         await self._loader.names(execution, frozenset({(name, None)}))

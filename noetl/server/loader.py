@@ -153,6 +153,16 @@ class Loader:
                 rows = await self._database.rows("load_variables", execution.id)
                 execution.variables = {row["name"]: loads(row["value"]) for row in rows}
 
+    def has(self, execution: Execution, uses: Uses) -> bool:
+        """Whether the step results and variables that are used are in memory."""
+        roots = {root for root, _ in uses}
+        steps = {root for root in roots if root in execution.plan.step_names}
+        steps |= {attribute for root, attribute in uses if root == "steps" and attribute in execution.plan.step_names}
+        if ("steps", None) in uses:
+            steps |= execution.plan.step_names
+        known = execution.variables is not None or execution.complete or not (roots - steps - RESERVED)
+        return known and all(execution.has(step) for step in steps)
+
     async def results(self, execution: Execution, steps: Sequence[str]) -> None:
         """Read the latest results of steps."""
         if not steps:

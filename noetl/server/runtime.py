@@ -68,6 +68,7 @@ class Runtime:
             ring=self.ring,
             moved=self.moved,
             tell=self.contents.handed,
+            at_hand=self.contents.at_hand,
             clock=time.time,
         )
         self.children = Children(self)
