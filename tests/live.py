@@ -105,11 +105,18 @@ class Live:
         return running
 
     def worker(
-        self, name: str = "w1", *, slots: int = 8, server: Running | None = None, more: Mapping[str, str] | None = None, wait: bool = True
+        self,
+        name: str = "w1",
+        *,
+        slots: int = 8,
+        server: Running | None = None,
+        more: Mapping[str, str] | None = None,
+        wait: bool = True,
+        pool: str = "default",
     ) -> Running:
         """Start a worker; with `wait`, return when it has said hello."""
         at = server or self.a_server
-        words = ["noetl.worker", "--name", name, "--max-workers", str(slots), "--server-url", at.url]
+        words = ["noetl.worker", "--name", name, "--max-workers", str(slots), "--server-url", at.url, "--pool", pool]
         running = self._start(f"worker-{name}", words, more)
         if wait:
             client = Client(at.url, self.token)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
+from noetl.playbook.bounds import POOL as POOL
 
 STREAM = "NOETL_COMMANDS"
 PREFIX = "noetl.commands"
 CANCELLED = "noetl.cancelled"
-POOL = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 def commands(pool: str) -> str:

@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, assert_never
+from dataclasses import replace
+from typing import assert_never
 
-from noetl.engine import loops, pages
+from noetl.engine import loops
+from noetl.engine.ending import drop, end, settle
 from noetl.engine.inputs import Broken, Cancel, Done, Failed, Input, Pause, Resume, Start, Wake, Withdrawn
+from noetl.engine.invocation import finish, leave
 from noetl.engine.memo import SinkPoint
 from noetl.engine.outcome import Finish, Outcome
 from noetl.engine.plan import Plan
-from noetl.engine.routing import carry_on, follow, occur
+from noetl.engine.routing import carry_on, occur
 from noetl.engine.scope import Known, lookup
-from noetl.engine.state import TERMINAL, Paused, Run, State, Status
-from noetl.engine.turn import ENTER_LIMIT, Entry, IllegalInput, Turn
-from noetl.engine.value import Value
+from noetl.engine.state import TERMINAL, Paused, Run, State
+from noetl.engine.turn import Entry, IllegalInput, Turn
 from noetl.engine.visit import Visit
+from noetl.engine.waking import wake
 from noetl.errors import NoetlError
-
-Json = Any
-FAILURE_BOUND = 30.0
-"""Seconds that steps in flight have to finish after an unhandled failure."""
 
 
 def advance(plan: Plan, state: State, given: Input, known: Known) -> Outcome:
     """Return what follows from an input. An input that has no place raises IllegalInput and changes nothing."""
     if state.status in TERMINAL:
         raise IllegalInput(f"the execution is {state.status}")
-    if (state.next_run == 1) != isinstance(given, Start) and not isinstance(given, Cancel | Broken):
+    if (state.next_event == 1) != isinstance(given, Start) and not isinstance(given, Cancel | Broken):
         raise IllegalInput("the execution has started" if isinstance(given, Start) else "the execution has not started")
     turn = Turn(plan, state, known, given.at)
     match given:
@@ -40,7 +38,7 @@ def advance(plan: Plan, state: State, given: Input, known: Known) -> Outcome:
         case Withdrawn():
             _withdrawn(turn, given)
         case Wake():
-            _wake(turn)
+            wake(turn)
         case Cancel():
             _cancel(turn, given)
         case Pause():
@@ -51,7 +49,7 @@ def advance(plan: Plan, state: State, given: Input, known: Known) -> Outcome:
             _broken(turn, given)
         case _:
             assert_never(given)
-    _settle(turn)
+    settle(turn)
     return turn.outcome()
 
 
@@ -85,7 +83,7 @@ def _done(turn: Turn, given: Done) -> None:
     visit.response = given.result
     turn.event("call.done", run, item=given.item, command=given.command, status="COMPLETED")
     if occur(turn, visit, "call.done"):
-        _exit(turn, visit)
+        leave(turn, visit)
 
 
 def _failed(turn: Turn, given: Failed) -> None:
@@ -99,17 +97,17 @@ def _failed(turn: Turn, given: Failed) -> None:
         visit.handled, visit.attempt, visit.sink, visit.unwritten = False, given.attempt, given.sink, True
         if given.sink.event == "loop.done":
             turn.fail(given.error, run.step)
-            _drop(turn, run)
+            drop(turn, run)
             return
     turn.event("call.error", run, item=given.item, command=visit.command, status="FAILED", error=given.error)
     if occur(turn, visit, "call.error"):
-        _exit(turn, visit)
+        leave(turn, visit)
 
 
 def _resume(turn: Turn, run: Run, given: Done, point: SinkPoint) -> None:
     """Go on where a sink has interrupted: with the rest of its rule, then with what comes after its event."""
     if point.event == "loop.done":
-        run = Run(run.id, run.step, run.routed, run.fired, run.loop)
+        run = replace(run, suspended=False)
         visit = loops.closing(turn, run)
         visit.response = given.response
     else:
@@ -123,9 +121,9 @@ def _resume(turn: Turn, run: Run, given: Done, point: SinkPoint) -> None:
     if point.event == "loop.done":
         loops.closed(turn, visit)
     elif point.event == "step.exit":
-        _finish(turn, visit)
+        finish(turn, visit)
     else:
-        _exit(turn, visit)
+        leave(turn, visit)
 
 
 def _continue(visit: Visit, point: SinkPoint) -> None:
@@ -134,36 +132,6 @@ def _continue(visit: Visit, point: SinkPoint) -> None:
     visit.command = point.command or None
     visit.paging, visit.attempt, visit.collected, visit.ended = point.paging, point.attempt, point.collected, True
     visit.routed, visit.handled = point.routed, point.handled
-
-
-def _exit(turn: Turn, visit: Visit) -> None:
-    """The invocation is final: `step.exit`, then its end."""
-    status = "COMPLETED" if visit.error is None else "FAILED"
-    turn.event("step.exit", visit.run, item=visit.item, command=visit.command, status=status, error=visit.error)
-    if occur(turn, visit, "step.exit"):
-        _finish(turn, visit)
-
-
-def _finish(turn: Turn, visit: Visit) -> None:
-    """End an invocation: its command's row, its run or its item, and on."""
-    run, error = visit.run, visit.error
-    if error is not None and not visit.handled:
-        turn.fail(error, run.step)
-    if visit.command is not None:
-        if not visit.ended:
-            turn.finished.append(Finish(visit.command, "done" if error is None else "failed", visit.override, error))
-        elif visit.item is not None and error is not None:
-            turn.amended[visit.command] = Value.of(None)
-        elif visit.override is not None:
-            turn.amended[visit.command] = visit.override
-    if visit.item is not None:
-        loops.finish_item(turn, run, failed=error is not None)
-        return
-    kept = error is None or visit.override is not None or visit.unwritten
-    place = ("command", visit.command) if visit.command is not None and kept else None
-    turn.finish(run, visit.result, place)
-    if error is None and not visit.routed and turn.failure is None:
-        follow(turn, visit)
 
 
 def _run_of(turn: Turn, run_id: int, item: int | None, sink: SinkPoint | None = None) -> Run:
@@ -189,14 +157,6 @@ def _visit(turn: Turn, run: Run, given: Done | Failed) -> Visit:
     return visit
 
 
-def _drop(turn: Turn, run: Run) -> None:
-    """Take a run off that has nothing more to wait for."""
-    if run.loop is not None:
-        loops.drop(turn, run)
-    else:
-        del turn.runs[run.id]
-
-
 def _withdrawn(turn: Turn, given: Withdrawn) -> None:
     if turn.failure is None:
         raise IllegalInput("nothing was withdrawn: the execution has not failed")
@@ -207,22 +167,14 @@ def _withdrawn(turn: Turn, given: Withdrawn) -> None:
         if number > (run.loop.live if run.loop and not run.suspended else 1):
             raise IllegalInput(f"run {run_id} of step {run.step} has not had {number} commands to withdraw")
         if run.loop is None or run.suspended:
-            _drop(turn, run)
+            drop(turn, run)
         else:
             turn.runs[run_id] = run.with_loop(run.loop.withdraw(number))
 
 
-def _wake(turn: Turn) -> None:
-    if turn.failure is None:
-        if turn.paused is None:
-            loops.proceed(turn)
-    elif turn.deadline is not None and turn.at >= turn.deadline:
-        _end(turn, "FAILED")
-
-
 def _cancel(turn: Turn, given: Cancel) -> None:
     turn.fail({"message": f"cancelled: {given.reason}" if given.reason else "cancelled", "type": "cancelled"})
-    _end(turn, "CANCELLED")
+    end(turn, "CANCELLED")
 
 
 def _pause(turn: Turn, given: Pause) -> None:
@@ -243,11 +195,13 @@ def _go_on(turn: Turn, given: Resume) -> None:
         raise IllegalInput(f"the execution was paused by {turn.paused.by or 'itself'}")
     seconds = max(0.0, given.at - turn.paused.at)
     turn.status, turn.paused = "RUNNING", None
+    if turn.plan.timed:
+        turn.runs = {run.id: run if run.until is None else replace(run, until=run.until + seconds) for run in turn.runs.values()}
     turn.event("playbook.resumed", status="RUNNING", detail={"seconds": round(seconds, 3)})
 
 
 def _broken(turn: Turn, given: Broken) -> None:
-    if turn.next_run == 1:
+    if turn.next_event == 1:
         turn.event("playbook.initialized", status="RUNNING")
     if given.run is None or given.command is None:
         turn.fail(given.error)
@@ -260,108 +214,6 @@ def _broken(turn: Turn, given: Broken) -> None:
     if given.item is not None:
         loops.finish_item(turn, run, failed=True)
     elif run.suspended:
-        _drop(turn, run)
+        drop(turn, run)
     else:
         turn.finish(run, None, None)
-
-
-def _enter(turn: Turn, entry: Entry) -> None:
-    turn.entered += 1
-    if turn.entered > ENTER_LIMIT:
-        message = f"step {entry.step} was entered when {ENTER_LIMIT} steps had been, without any work in between"
-        turn.fail({"message": message, "type": "endless"}, entry.step)
-        return
-    if entry.step == "start":
-        entry = Entry("start", {**turn.view.payload, **entry.args}, entry.loop_results)
-    if entry.step == "end" and not turn.end_ran:
-        turn.end_args = {**(turn.end_args or {}), **entry.args}
-        turn.end_loop_results = turn.end_loop_results if entry.loop_results is None else entry.loop_results
-        return
-    if entry.step != "end":
-        _open(turn, entry)
-
-
-def _open(turn: Turn, entry: Entry) -> None:
-    step = turn.plan.steps[entry.step].step
-    run = Run(turn.next_run, entry.step)
-    turn.next_run += 1
-    turn.runs[run.id] = run
-    if step.loop is not None and step.tool is not None:
-        loops.open_loop(turn, run, entry)
-        return
-    visit = Visit(run, args=entry.args, came_with=entry.loop_results)
-    pages.reset(turn, step)
-    turn.event("step.enter", run, command=turn.next_command if step.tool else None)
-    occur(turn, visit, "step.enter")
-    if step.tool is None:
-        _pass(turn, visit)
-    elif turn.failure is not None:
-        del turn.runs[run.id]
-    else:
-        fired = tuple(sorted(visit.fired))
-        if fired:
-            turn.runs[run.id] = Run(run.id, run.step, visit.routed, fired)
-        turn.command(run, None, entry.args, fired, entry.loop_results)
-
-
-def _pass(turn: Turn, visit: Visit) -> None:
-    """Finish a step that does nothing: its result is null."""
-    visit.response = Value.of(None)
-    turn.event("call.done", visit.run, status="COMPLETED")
-    if occur(turn, visit, "call.done"):
-        _exit(turn, visit)
-
-
-def _settle(turn: Turn) -> None:
-    if turn.status in TERMINAL:
-        return
-    while True:
-        while turn.entering and turn.failure is None:
-            _enter(turn, turn.entering.popleft())
-        if turn.failure is not None:
-            _settle_failure(turn)
-            return
-        if turn.runs:
-            break
-        if turn.end_args is None or turn.end_ran:
-            _end(turn, "COMPLETED")
-            return
-        turn.end_ran = True
-        _open(turn, Entry("end", turn.end_args, turn.end_loop_results))
-        turn.end_args = turn.end_loop_results = None
-    if turn.paused is None and loops.pending(turn):
-        turn.wake = 0
-
-
-def _settle_failure(turn: Turn) -> None:
-    turn.entering.clear()
-    issued = {command.run for command in turn.commands if command.item is None}
-    turn.commands = [command for command in turn.commands if command.item is not None]
-    for run in list(turn.runs.values()):
-        if run.loop is not None and run.loop.live == 0 and not run.suspended:
-            loops.drop(turn, run)
-        elif run.id in issued:
-            _drop(turn, run)
-    if not turn.runs:
-        _end(turn, "FAILED")
-        return
-    if turn.before.failure is None:
-        turn.withdraw = True
-        turn.deadline = turn.at + FAILURE_BOUND
-    turn.wake = turn.deadline
-
-
-def _end(turn: Turn, status: Status) -> None:
-    turn.entering.clear()
-    turn.commands.clear()
-    turn.revoke = bool(turn.runs)
-    for run in list(turn.runs.values()):
-        if run.loop is not None:
-            loops.drop(turn, run)
-    turn.runs.clear()
-    turn.status, turn.paused = status, None
-    turn.deadline = turn.wake = None
-    error: Mapping[str, Json] | None = turn.failure
-    verb = {"COMPLETED": "completed", "FAILED": "failed", "CANCELLED": "cancelled"}[status]
-    turn.event(f"workflow.{verb}", status=status, error=error)
-    turn.event(f"playbook.{verb}", status=status, error=error)

@@ -14,17 +14,25 @@ from noetl.engine.turn import Entry, Turn
 from noetl.engine.value import Value
 from noetl.engine.visit import Visit
 from noetl.errors import NoetlError
+from noetl.playbook.bounds import MAX_LIMIT
+from noetl.playbook.model import Loop
 
 Json = Any
 CHUNK = 1000
 """How many items one transition issues."""
-MAX_ITEMS = 1_000_000
+MAX_ITEMS = MAX_LIMIT
 
 
 class TooManyItems(NoetlError):
     """A loop over more items than one may have."""
 
     code = "too_many_items"
+
+
+class BadLimit(NoetlError):
+    """A loop's `limit` that is no number of items."""
+
+    code = "limit"
 
 
 class ResultsGone(NoetlError):
@@ -39,8 +47,9 @@ def open_loop(turn: Turn, run: Run, entry: Entry) -> None:
     loop = plan.step.loop
     assert loop is not None
     try:
-        args = _args(turn, entry, plan.entering_roots)
+        args = args_of(turn, entry, plan.entering_roots)
         items = as_items(turn.plan.templates.render(loop.items, {**lookup(turn.view, plan.entering_roots), **args, "args": args}))
+        limit = 1 if loop.mode == "sequential" else _limit(turn, run, loop, args)
         if len(items) > MAX_ITEMS:
             raise TooManyItems(f"step {run.step} loops over {len(items)} items; at most {MAX_ITEMS} are possible")
     except NoetlError as error:
@@ -49,7 +58,7 @@ def open_loop(turn: Turn, run: Run, entry: Entry) -> None:
         turn.event("call.error", run, error={"message": error.message, "type": error.code})
         return
     pages.reset(turn, plan.step)
-    run = run.with_loop(LoopState(total=len(items), limit=1 if loop.mode == "sequential" else 0))
+    run = run.with_loop(LoopState(total=len(items), limit=limit))
     turn.runs[run.id] = run
     turn.view.set_items(run.id, items)
     turn.loops[run.id] = row(run, items=items, args=entry.args, iterator=loop.iterator, loop_results=entry.loop_results)
@@ -60,8 +69,19 @@ def open_loop(turn: Turn, run: Run, entry: Entry) -> None:
         close(turn, run)
 
 
-def _args(turn: Turn, entry: Entry, roots: frozenset[str]) -> Mapping[str, Json]:
-    """Return the args of a transition with the `loop_results` that belong to them, where `loop.in` reads those."""
+def _limit(turn: Turn, run: Run, loop: Loop, args: Mapping[str, Json]) -> int:
+    """Return how many items may run at once; 0 for as many as there are."""
+    if not isinstance(loop.limit, str):
+        return loop.limit or 0
+    scope = {**lookup(turn.view, turn.step(run).entering_roots), **args, "args": args}
+    limit = turn.plan.templates.render(loop.limit, scope)
+    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
+        raise BadLimit(f"step {run.step}: `limit` of the loop is {str(limit)[:100]!r}", "it has to be a whole number of at least 1")
+    return limit
+
+
+def args_of(turn: Turn, entry: Entry, roots: frozenset[str]) -> Mapping[str, Json]:
+    """Return the args of a transition with the `loop_results` that belong to them, where `loop.in` or `when` reads those."""
     if entry.loop_results is None or "loop_results" in entry.args or roots.isdisjoint({"loop_results", "args"}):
         return entry.args
     results = turn.view.aggregate(entry.loop_results)
@@ -76,7 +96,7 @@ def issue(turn: Turn, run: Run) -> None:
     """Issue the next items: up to the limit, or a chunk where there is none. A failure at an item's `step.enter` stops it."""
     loop = run.loop
     assert loop is not None
-    room = min(loop.total - loop.cursor, (loop.limit - loop.live) if loop.limit else CHUNK)
+    room = min(loop.total - loop.cursor, CHUNK, (loop.limit - loop.live) if loop.limit else CHUNK)
     at_enter = turn.step(run).rules_at["step.enter"]
     issued = 0
     fired: tuple[int, ...] = ()

@@ -102,7 +102,8 @@ class Outcome:
 
     `results` names for each step whose run finished where its result is: ("command", id) or ("loop", run).
     `amended` are results that a rule replaced after their command had ended.
-    `wake` is when the engine wants a Wake (0: at once). `withdraw` asks for the waiting commands to be cancelled, `revoke` for all of them.
+    `wake` is when the engine wants a Wake (0: at once). `withdraw` asks for the waiting commands to be cancelled, `revoke` for all of them,
+    `stopped` for all of those runs.
     """
 
     state: State
@@ -118,4 +119,5 @@ class Outcome:
     wake: float | None = None
     withdraw: bool = False
     revoke: bool = False
+    stopped: tuple[int, ...] = ()
     logs: tuple[str, ...] = ()

@@ -8,6 +8,7 @@ from functools import cached_property
 
 from jinja2 import nodes
 
+from noetl.engine.state import State
 from noetl.playbook import program
 from noetl.playbook.expression import Templates, is_plain, is_template, syntax_error
 from noetl.playbook.model import Call, Collect, Fail, Json, Log, Next, Page, Playbook, Result, Rule, Set, Step, Target
@@ -18,6 +19,8 @@ EVENTS = ("step.enter", "call.done", "call.error", "step.exit", "loop.done")
 AGGREGATE_NAMES = frozenset({"response", "result", "this"})
 EVENT_PAYLOAD: Uses = frozenset({("event", "payload"), ("event", None)})
 NOTHING: Uses = frozenset()
+DEFAULT_POOL = "default"
+"""The pool in which steps run, unless they or their playbook say otherwise."""
 
 
 @dataclass(frozen=True)
@@ -47,13 +50,14 @@ class StepPlan:
         self.own = _uses(step, step.rules)
         self.own_roots = frozenset(root for root, _ in self.own)
         self.own_plain = is_plain([*_own_templates(step, step.rules)])
+        self.pool = step.pool or plan.playbook.pool or DEFAULT_POOL
         self.reads_event_payload = not self.own.isdisjoint(EVENT_PAYLOAD)
 
     @property
     def passes(self) -> bool:
-        """Whether entering this step may enter others at once: it does nothing, loops over nothing, or a rule says so at `step.enter`."""
+        """Whether entering this step may enter others at once: it does nothing, may be skipped, loops, or a rule says so at the start."""
         at_enter = any(index in self.routing_rules for index, _ in self.rules_at["step.enter"])
-        return self.step.tool is None or self.step.loop is not None or at_enter
+        return self.step.tool is None or self.step.loop is not None or self.step.when is not None or at_enter
 
     @cached_property
     def targets(self) -> frozenset[str]:
@@ -89,15 +93,20 @@ class StepPlan:
     @cached_property
     def entering(self) -> Uses:
         """The names that may be read when this step is entered."""
-        read = names(self.step.loop.items) if self.step.loop else NOTHING
+        read = names(self._entering_templates)
         if self.passes or self.rules_at["step.enter"]:
             read |= self.own
         return read
 
     @cached_property
     def entering_roots(self) -> frozenset[str]:
-        """The names that `loop.in` reads."""
-        return frozenset(root for root, _ in names(self.step.loop.items)) if self.step.loop else frozenset()
+        """The names that `when` and `loop` read."""
+        return frozenset(root for root, _ in names(self._entering_templates))
+
+    @property
+    def _entering_templates(self) -> list[Json]:
+        loop = self.step.loop
+        return [self.step.when, *((loop.items, loop.limit) if loop is not None else ())]
 
     @cached_property
     def plain(self) -> bool:
@@ -107,7 +116,7 @@ class StepPlan:
     @cached_property
     def entering_plain(self) -> bool:
         """Whether entering this step evaluates plain expressions only."""
-        return self.own_plain and (self.step.loop is None or is_plain(self.step.loop.items))
+        return self.own_plain and is_plain(self._entering_templates)
 
     @cached_property
     def reads_aggregate(self) -> bool:
@@ -137,6 +146,28 @@ class Plan:
         self.steps.update({name: StepPlan(self, step) for name, step in playbook.steps.items()})
         self.step_names = frozenset(playbook.steps)
         self.has_children = any(step.tool is not None and step.tool.kind in ("playbook", "playbooks") for step in playbook.steps.values())
+
+        self.timed = any(step.timeout.total is not None for step in playbook.steps.values())
+
+    def waking(self, state: State) -> tuple[Uses, bool]:
+        """Return the names that may be read at a Wake, and whether only plain expressions are evaluated then."""
+        if not state.runs:
+            return self._concluding if state.failure is None else self._rescuing
+        steps = [self.steps[run.step] for run in state.runs.values() if run.loop is not None or run.until is not None]
+        return frozenset().union(*(step.routing for step in steps)), all(step.plain for step in steps)
+
+    @cached_property
+    def _concluding(self) -> tuple[Uses, bool]:
+        return names(self.playbook.output), is_plain(self.playbook.output)
+
+    @cached_property
+    def _rescuing(self) -> tuple[Uses, bool]:
+        target = self.playbook.on_failure
+        if target is None:
+            return NOTHING, True
+        step, args = self.steps[target.step], dict(target.args)
+        uses = names(args) | step.entering | (step.routing if step.passes else NOTHING)
+        return uses, is_plain(args) and step.entering_plain and (not step.passes or step.plain)
 
     @cached_property
     def starting(self) -> Uses:

@@ -15,6 +15,8 @@ from noetl.engine.visit import Visit, scope_of
 from noetl.playbook.model import Page, Retry
 
 Json = Any
+LONGEST_RETRY_AFTER = 3600.0
+"""Seconds up to which a server's `Retry-After` is believed."""
 
 
 def delay(retry: Retry, attempt: int, seed: str) -> float:
@@ -33,6 +35,9 @@ def again(turn: Turn, visit: Visit, retry: Retry) -> None:
     """Issue the same call once more, for the same page; or the sink that has failed."""
     assert visit.command is not None
     wait = delay(retry, visit.attempt, f"{turn.view.known.execution_id}:{visit.run.id}:{visit.item}")
+    asked = visit.error.get("retry_after") if visit.error is not None else None
+    if isinstance(asked, int | float):
+        wait = max(wait, min(asked, LONGEST_RETRY_AFTER))
     if visit.sink is not None:
         sinks.again(turn, visit, visit.sink, wait)
         return

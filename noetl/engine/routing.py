@@ -12,7 +12,8 @@ from noetl.engine.value import Value
 from noetl.engine.visit import Visit, scope_of
 from noetl.errors import NoetlError
 from noetl.playbook.arguments import parse_json_text
-from noetl.playbook.model import Call, Collect, Fail, Log, Next, Page, Result, Retry, Rule, Set, Sink, Target
+from noetl.playbook.error_classes import is_of
+from noetl.playbook.model import Call, Collect, Fail, Log, Next, Page, Result, Retry, Rule, Set, Sink, StepRetry, Target
 
 Json = Any
 
@@ -24,6 +25,8 @@ def occur(turn: Turn, visit: Visit, event: str) -> bool:
     """
     plan = turn.step(visit.run)
     found = _match(turn, visit, event, plan) if plan.rules_at[event] else None
+    if event == "call.error" and plan.step.retry is not None and _repeats(turn, visit, plan.step.retry, found):
+        return False
     if found is None:
         return _settled(turn, visit, None, event)
     index, rule = found
@@ -55,6 +58,18 @@ def _settled(turn: Turn, visit: Visit, rule: Rule | None, event: str) -> bool:
     return True
 
 
+def _repeats(turn: Turn, visit: Visit, own: StepRetry, found: tuple[int, Rule] | None) -> bool:
+    """Call again as the step's own `retry` says, ahead of what a rule does that has no `retry` itself; return whether it is so."""
+    if turn.failing or visit.error is None or visit.command is None or (visit.unwritten and visit.sink is None):
+        return False
+    if found is not None and any(isinstance(action, Retry) for action in found[1].then):
+        return False
+    if visit.attempt >= own.retry.max_attempts or is_of(visit.error, own.excepted) or not is_of(visit.error, own.on):
+        return False
+    retry.again(turn, visit, own.retry)
+    return True
+
+
 def _calls_again(turn: Turn, visit: Visit, rule: Rule, event: str) -> bool:
     for action in rule.then:
         match action:
@@ -78,7 +93,7 @@ def follow(turn: Turn, visit: Visit) -> None:
     plan = turn.step(visit.run)
     if plan.step.next:
         _enter(turn, visit, plan.step.next, "loop.done" if plan.step.loop else "step.exit")
-    elif plan.step.name != "end" and not plan.routes and "end" in turn.plan.steps:
+    elif plan.step.name != "end" and not plan.routes and "end" in turn.plan.steps and turn.cause is None:
         turn.entering.append(Entry("end", {}, visit.loop_results))
 
 

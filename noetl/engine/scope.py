@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from noetl.engine.value import Value
+from noetl.playbook.expression import Problem
 
 Json = Any
 
@@ -39,7 +40,7 @@ class View:
     `changes` goes up whenever a template may see something else than before.
     """
 
-    __slots__ = ("_aggregates", "_items", "_results", "_variables", "at", "changes", "known", "payload", "workload")
+    __slots__ = ("_aggregates", "_items", "_results", "_variables", "at", "cause", "changes", "known", "payload", "workload")
 
     def __init__(self, known: Known, at: float) -> None:
         self.known = known
@@ -47,6 +48,7 @@ class View:
         self.workload = known.workload
         self.payload = known.payload
         self.changes = 0
+        self.cause: Mapping[str, Json] | None = None
         self._variables: dict[str, Json] | None = None
         self._results: dict[str, Value | None] = {}
         self._aggregates: dict[int, Value] = {}
@@ -134,4 +136,6 @@ def lookup(view: View, roots: Collection[str]) -> dict[str, Json]:
             scope[root] = view.workload[root]
         elif root == "ctx":
             scope[root] = {}
+        elif root == "error" and view.cause is not None:
+            scope[root] = Problem(view.cause)
     return scope

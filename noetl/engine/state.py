@@ -30,7 +30,7 @@ class LoopState:
     @property
     def waits(self) -> bool:
         """Whether only a Wake can move the loop on: to its next chunk of items, or to its end."""
-        return self.live == 0 if self.cursor == self.total else not self.limit
+        return self.live == 0 if self.cursor == self.total else not self.limit or self.live < self.limit
 
     def issue(self, number: int) -> LoopState:
         """Return the loop with so many items more issued."""
@@ -48,7 +48,7 @@ class LoopState:
 @dataclass(frozen=True, slots=True)
 class Run:
     """One entry into a step that is not finished. `fired` are the rules that fired at `step.enter`; `suspended` is a loop whose end waits
-    for a sink.
+    for a sink; `until` is when the whole run is out of time.
     """
 
     id: int
@@ -57,14 +57,15 @@ class Run:
     fired: tuple[int, ...] = ()
     loop: LoopState | None = None
     suspended: bool = False
+    until: float | None = None
 
     def with_loop(self, loop: LoopState) -> Run:
         """Return the run with its loop as it is now."""
-        return Run(self.id, self.step, self.routed, self.fired, loop, self.suspended)
+        return Run(self.id, self.step, self.routed, self.fired, loop, self.suspended, self.until)
 
     def suspend(self) -> Run:
         """Return the run of a loop whose end waits for a sink."""
-        return Run(self.id, self.step, self.routed, self.fired, self.loop, True)
+        return Run(self.id, self.step, self.routed, self.fired, self.loop, True, self.until)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,10 @@ class Paused:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """An execution between two inputs. The counters make ids: the same inputs give the same ids."""
+    """An execution between two inputs. The counters make ids: the same inputs give the same ids.
+
+    `cause` is the failure that the playbook's `on_failure` deals with, `output` what the playbook gives when it is COMPLETED.
+    """
 
     status: Status = "RUNNING"
     runs: Mapping[int, Run] = field(default_factory=dict)
@@ -92,6 +96,8 @@ class State:
     deadline: float | None = None
     last_step: str | None = None
     paused: Paused | None = None
+    cause: Mapping[str, Json] | None = None
+    output: Json = None
 
 
 def encode(state: State) -> dict[str, Json]:
@@ -101,7 +107,7 @@ def encode(state: State) -> dict[str, Json]:
         "runs": [_encode_run(run) for run in state.runs.values()],
         "next": [state.next_run, state.next_command, state.next_event],
     }
-    for name in ("end_args", "end_loop_results", "failure", "deadline", "last_step"):
+    for name in ("end_args", "end_loop_results", "failure", "deadline", "last_step", "cause", "output"):
         value = getattr(state, name)
         if value is not None:
             document[name] = value
@@ -129,15 +135,18 @@ def decode(document: Mapping[str, Json]) -> State:
         deadline=document.get("deadline"),
         last_step=document.get("last_step"),
         paused=Paused(**document["paused"]) if "paused" in document else None,
+        cause=document.get("cause"),
+        output=document.get("output"),
     )
 
 
 def _encode_run(run: Run) -> list[Json]:
     loop = run.loop
     counts = None if loop is None else [loop.total, loop.limit, loop.cursor, loop.live, loop.done, loop.failed]
-    return [run.id, run.step, run.routed, list(run.fired), counts, *([True] if run.suspended else [])]
+    rest = [run.suspended, run.until] if run.suspended or run.until is not None else []
+    return [run.id, run.step, run.routed, list(run.fired), counts, *rest]
 
 
 def _decode_run(document: list[Json]) -> Run:
-    run_id, step, routed, fired, counts, *suspended = document
-    return Run(run_id, step, routed, tuple(fired), None if counts is None else LoopState(*counts), bool(suspended))
+    run_id, step, routed, fired, counts, *rest = document
+    return Run(run_id, step, routed, tuple(fired), None if counts is None else LoopState(*counts), *rest)

@@ -53,6 +53,8 @@ class Turn:
         self.deadline = state.deadline
         self.last_step = state.last_step
         self.paused = state.paused
+        self.cause = self.view.cause = state.cause
+        self.output = state.output
         self.entering: deque[Entry] = deque()
         self.entered = 0
         self.commands: list[Command] = []
@@ -67,6 +69,8 @@ class Turn:
         self.wake: float | None = None
         self.withdraw = False
         self.revoke = False
+        self.stopped: list[int] = []
+        self.concluded = False
         self.logs: list[str] = []
 
     @property
@@ -143,6 +147,8 @@ class Turn:
             deadline=self.deadline,
             last_step=self.last_step,
             paused=self.paused,
+            cause=self.cause,
+            output=self.output,
         )
         return Outcome(
             state=state,
@@ -158,5 +164,6 @@ class Turn:
             wake=self.wake,
             withdraw=self.withdraw,
             revoke=self.revoke,
+            stopped=tuple(self.stopped),
             logs=tuple(self.logs),
         )

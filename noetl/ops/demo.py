@@ -14,7 +14,7 @@ from noetl.settings import Settings
 
 def demo(settings: Settings, output: IO[str], *, keep: bool = False, colour: bool = True, progress: Progress = quiet) -> Ended:
     """Run the main example and return how it ended; what was started for it is stopped again unless `keep`."""
-    texts = {file: run.read_playbook(str(file)) for file in examples.playbooks()}
+    texts = {file: run.read_playbook(str(file))[0] for file in examples.playbooks()}
     started = services.Starting(settings, progress)
     try:
         client = started.ensure()

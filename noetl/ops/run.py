@@ -13,6 +13,8 @@ from noetl.errors import NoetlError, UsageError
 from noetl.ops import live
 from noetl.ops.client import Client
 from noetl.ops.follow import Snapshot, follow, result
+from noetl.playbook.inputs import check_payload, from_text
+from noetl.playbook.model import Playbook
 from noetl.playbook.parse import parse
 
 EXIT_CODES = {"COMPLETED": 0, "FAILED": 1, "CANCELLED": 130}
@@ -27,20 +29,23 @@ class Ended:
     exit_code: int
 
 
-def read_playbook(file: str) -> str:
-    """Read a playbook's text and check it; a broken one raises PlaybookError before anything is started."""
+def read_playbook(file: str) -> tuple[str, Playbook]:
+    """Read a playbook's text and what it says; a broken one raises PlaybookError before anything is started."""
     try:
         text = Path(file).read_text(encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{file} cannot be read: {error.strerror}", "name a playbook's YAML file") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"{file} is no UTF-8 text", "name a playbook's YAML file") from error
-    parse(text, file)
-    return text
+    return text, parse(text, file)
 
 
-def payload(text: str, assignments: Sequence[str]) -> dict[str, Any]:
-    """Build the payload from JSON (or `@file` with JSON) and `key=value` words; `a.b=1` sets inside a mapping."""
+def payload(text: str, assignments: Sequence[str], playbook: Playbook | None = None) -> dict[str, Any]:
+    """Build the payload from JSON (or `@file` with JSON) and `key=value` words; `a.b=1` sets inside a mapping.
+
+    With a playbook that declares its inputs, a word becomes a value of its input's type, and what does not fit raises BadInput.
+    """
+    inputs = (playbook.inputs if playbook is not None else None) or {}
     built: Any = {}
     if text:
         built = _json_object(_file_text(text[1:]) if text.startswith("@") else text, text if text.startswith("@") else "--payload")
@@ -48,7 +53,9 @@ def payload(text: str, assignments: Sequence[str]) -> dict[str, Any]:
         name, equals, value = assignment.partition("=")
         if not equals or not name:
             raise UsageError(f"--set {assignment!r} is no key=value", "--set name=value")
-        _set(built, name.split("."), _value(value), assignment)
+        _set(built, name.split("."), from_text(inputs[name], value) if name in inputs else _value(value), assignment)
+    if playbook is not None:
+        check_payload(playbook.inputs, playbook.workload, built, f"playbook {playbook.path}")
     return dict(built)
 
 

@@ -92,6 +92,23 @@ class Retry:
 
 
 @dataclass(frozen=True, slots=True)
+class StepRetry:
+    """Call a step's tool again after an error of the classes `on`, but none of `excepted` (noetl/playbook/error_classes.py)."""
+
+    retry: Retry
+    on: frozenset[str] = frozenset({"any"})
+    excepted: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Timeout:
+    """Bounds in seconds: of one call of a step's tool, and of the whole run of the step."""
+
+    attempt: float | None = None
+    total: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """Call the tool again after success, with these values over its config: at most `max_attempts` calls in all."""
 
@@ -131,16 +148,20 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """Run the step's tool for each item; `items` is the template or list of `in`."""
+    """Run the step's tool for each item; `items` is the template or list of `in`, `limit` how many at once (a number or a template)."""
 
     items: Json
     iterator: str
     mode: Literal["sequential", "parallel"] = "sequential"
+    limit: int | str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of the workflow. `tool` is None for a `start` or `end` that does nothing. A `workbook` tool is already resolved."""
+    """One step of the workflow. `tool` is None for a `start` or `end` that does nothing. A `workbook` tool is already resolved.
+
+    `when` is None for a step that is never skipped, `pool` empty for one that runs where its playbook does.
+    """
 
     name: str
     tool: Tool | None
@@ -150,6 +171,10 @@ class Step:
     vars: tuple[tuple[str, Json], ...] = ()
     rules: tuple[Rule, ...] = ()
     next: tuple[Target, ...] = ()
+    when: Json = None
+    timeout: Timeout = Timeout()
+    retry: StepRetry | None = None
+    pool: str = ""
     position: Position = Position(1, 1)
 
 
@@ -163,8 +188,20 @@ class KeychainEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class InputSpec:
+    """What an execution may be given under a name. A default is in the playbook's workload too."""
+
+    type: str = "any"
+    required: bool = False
+    description: str = ""
+    enum: tuple[Json, ...] = ()
+    least: float | None = None
+    most: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Playbook:
-    """A whole playbook; `steps` in the order of the document."""
+    """A whole playbook; `steps` in the order of the document. `inputs` is None where it declares none: then it takes any."""
 
     name: str
     path: str
@@ -175,4 +212,8 @@ class Playbook:
     workload: Mapping[str, Json] = field(default_factory=dict)
     keychain: tuple[KeychainEntry, ...] = ()
     spec: Json = None
+    inputs: Mapping[str, InputSpec] | None = None
+    output: Json = None
+    on_failure: Target | None = None
+    pool: str = ""
     warnings: tuple[str, ...] = ()

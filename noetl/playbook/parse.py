@@ -4,19 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from noetl.playbook.bounds import read_pool
 from noetl.playbook.check import NOTHING, Check
 from noetl.playbook.document import Field, Node, load
+from noetl.playbook.inputs import read_inputs
 from noetl.playbook.keychain import read_keychain
 from noetl.playbook.mistakes import Mistakes
-from noetl.playbook.model import Playbook
+from noetl.playbook.model import Playbook, Target
 from noetl.playbook.steps import read_steps
+from noetl.playbook.targets import read_next
 from noetl.playbook.tool import read_workbook
 
 API_VERSION = "noetl.io/v2"
 KIND = "Playbook"
-WORDS = ("apiVersion", "kind", "metadata", "name", "path", "workload", "keychain", "workbook", "workflow", "spec", "tracing")
+WORDS = (
+    *("apiVersion", "kind", "metadata", "name", "path", "input", "workload", "keychain", "workbook", "workflow", "output", "on_failure"),
+    *("pool", "spec", "tracing"),
+)
 
-_SYNONYMS = {"steps": "workflow", "tasks": "workbook", "inputs": "workload", "api_version": "apiVersion", "version": "apiVersion"}
+_SYNONYMS = {
+    "steps": "workflow",
+    "tasks": "workbook",
+    "inputs": "input",
+    "outputs": "output",
+    "on_error": "on_failure",
+    "api_version": "apiVersion",
+    "version": "apiVersion",
+}
 
 
 def parse(text: str, source: str = "<playbook>") -> Playbook:
@@ -51,6 +65,9 @@ def _playbook(check: Check, root: Node) -> Playbook:
         check.mistakes.add(position, "`workflow` needs at least one step", "write workflow: [{step: start, …}]")
     elif workflow.items is not None and "start" not in steps:
         check.mistakes.add(fields["workflow"].position, "`workflow` needs a step named `start`", check.nearest("start", steps))
+    inputs, defaults = read_inputs(check, check.field(fields, "input"))
+    output = check.field(fields, "output")
+    on_failure = _on_failure(check, check.field(fields, "on_failure"))
     check.targets(steps)
     return Playbook(
         name=name,
@@ -59,11 +76,23 @@ def _playbook(check: Check, root: Node) -> Playbook:
         description=_written(metadata, "description"),
         version=_written(metadata, "version"),
         labels=_labels(metadata),
-        workload=workload,
+        workload={**defaults, **workload},
+        inputs=inputs,
+        output=check.value(output) if output is not None else None,
+        on_failure=on_failure,
+        pool=read_pool(check, check.field(fields, "pool"), "`pool` of the playbook"),
         keychain=keychain,
         spec=fields["spec"].node.value if "spec" in fields else None,
         warnings=check.mistakes.warnings,
     )
+
+
+def _on_failure(check: Check, node: Node | None) -> Target | None:
+    """Return the step that is entered when the execution has failed."""
+    targets = read_next(check, node)
+    if node is not None and (node.items is not None or not targets):
+        check.mistakes.add(node.position, "`on_failure` is one step: its name, or {step, args}")
+    return targets[0] if targets else None
 
 
 def _constant(check: Check, root: Node, key: str, expected: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Literal
 
 from noetl.playbook.check import Check
@@ -33,7 +33,9 @@ _HINT = "write retry: {max_attempts: 3, initial_delay: 1.0}"
 def read_retry(check: Check, node: Node) -> Retry | Page | None:
     """Read `{max_attempts, …}`, a number of attempts, or true; with fields of a request it asks for the next page."""
     if node.fields is not None:
-        return read_page(check, node.fields, "`retry`") if not node.fields.keys().isdisjoint(PAGES) else _retry(check, node.fields)
+        if not node.fields.keys().isdisjoint(PAGES):
+            return read_page(check, node.fields, "`retry`")
+        return read_delays(check, node.fields, "`retry`", PAGES)
     if node.value is True:
         return Retry()
     if node.items is not None or node.value is False:
@@ -138,11 +140,12 @@ RETRY_WORDS: Mapping[str, tuple[str, Callable[[Json], Any], str]] = {
 """The words of `retry`: the field that each fills, what reads its value, and which values it takes."""
 
 
-def _retry(check: Check, fields: Mapping[str, Field]) -> Retry:
-    check.words(fields, (*RETRY_WORDS, *PAGES), "`retry`", _SYNONYMS)
+def read_delays(check: Check, fields: Mapping[str, Field], what: str, more: Collection[str] = ()) -> Retry:
+    """Read how often and how long after each other calls are made; `more` are words that somebody else reads."""
+    check.words(fields, (*RETRY_WORDS, *more), what, _SYNONYMS)
     given: dict[str, Any] = {}
     for word, (name, _, _) in RETRY_WORDS.items():
-        value = _number(check, fields, word, "`retry`")
+        value = _number(check, fields, word, what)
         if value is not None:
             given.setdefault(name, value)
     return Retry(**given)

@@ -8,17 +8,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from noetl.playbook import keychain, parse, repeats, script_source, sinks, steps, tool, transfer
+from noetl.playbook import bounds, inputs, keychain, parse, repeats, script_source, sinks, steps, tool, transfer
 from noetl.playbook.actions import ACTIONS
 from noetl.playbook.check import NAME_LENGTH
 from noetl.playbook.kinds import COMMON, IGNORED, KINDS, PROVIDERS, Kind, supported
-from noetl.playbook.shapes import Shape
+from noetl.playbook.shapes import LENGTH, TEMPLATE, Shape
 from noetl.playbook.targets import WORDS as TARGET_WORDS
 
 Schema = dict[str, Any]
 
 _TEXT: Schema = {"$ref": "#/$defs/text"}
 _NAME: Schema = {"$ref": "#/$defs/name"}
+_POOL: Schema = {"type": "string", "pattern": f"^{bounds.POOL.pattern}$"}
+_PRESENT_LIMIT: Schema = {"required": ["limit"], "properties": {"limit": {"not": {"type": "null"}}}}
+_PARALLEL: Schema = {"required": ["mode"], "properties": {"mode": {"enum": ["parallel", "async"]}}}
 _ARGS: Schema = {"type": ["object", "null"]}
 
 
@@ -29,6 +32,9 @@ def schema() -> Schema:
         "kind": {"const": parse.KIND},
         "metadata": {"type": "object", "required": ["name"], "properties": {"name": _NAME, "path": _or_null(_NAME)}},
         "path": _or_null(_NAME),
+        "input": _or_null({"type": "object", "additionalProperties": {"$ref": "#/$defs/input"}}),
+        "on_failure": _or_null({"anyOf": [_NAME, {"$ref": "#/$defs/target"}]}),
+        "pool": _or_null(_POOL),
         "workload": _ARGS,
         "keychain": {"anyOf": [{"type": "array", "items": {"$ref": "#/$defs/key"}}, {"enum": [None, {}, "", False, 0]}]},
         "workbook": _or_null({"type": "array", "items": {"$ref": "#/$defs/entry"}}),
@@ -50,6 +56,7 @@ def _definitions() -> Schema:
     target = _mapping(TARGET_WORDS, {"step": _NAME, "args": _ARGS}, required=("step",))
     entry_words = {"name": _NAME, "tool": _without_workbook(), "sink": {"type": "null"}}
     loop_words = {"in": _given(), "iterator": {"type": "string", "pattern": r"^[^\W\d]\w*$"}, "mode": {"enum": [*steps.MODES, None]}}
+    loop_words["limit"] = {"anyOf": [{"type": "integer", "minimum": 1, "maximum": bounds.MAX_LIMIT}, dict(TEMPLATE), {"type": "null"}]}
     one_of_next = {"anyOf": [_NAME, {"$ref": "#/$defs/target"}]}
     return {
         "text": {"type": "string", "pattern": r"\S"},
@@ -58,7 +65,8 @@ def _definitions() -> Schema:
         "next": {"anyOf": [*one_of_next["anyOf"], {"type": "array", "items": one_of_next}, {"type": "null"}]},
         "actions": _mapping(ACTIONS, {word: _action(word) for word in ACTIONS}),
         "rule": _mapping(steps.RULE_WORDS, {"when": _given(), "then": _then()}, required=steps.RULE_WORDS),
-        "loop": _mapping(steps.LOOP_WORDS, loop_words, required=("in", "iterator")),
+        "loop": {**_mapping(steps.LOOP_WORDS, loop_words, required=("in", "iterator")), "if": _PRESENT_LIMIT, "then": _PARALLEL},
+        "input": _input(),
         "tool": _tool(),
         "entry": _mapping(tool.ENTRY_WORDS, entry_words, required=("name", "tool")),
         "step": _step(),
@@ -74,13 +82,36 @@ def _step() -> Schema:
         "tool": _or_null({"$ref": "#/$defs/tool"}),
         "args": _ARGS,
         "loop": _or_null({"$ref": "#/$defs/loop"}),
+        "timeout": _timeout(),
+        "retry": {"$ref": "#/$defs/step_retry"},
+        "pool": _or_null(_POOL),
         "vars": _ARGS,
         "case": _or_null({"type": "array", "items": {"$ref": "#/$defs/rule"}}),
         "next": {"$ref": "#/$defs/next"},
     }
     with_tool = {"required": ["tool"], "properties": {"tool": {"type": "object"}}}
-    without_tool = {"properties": {"step": {"enum": list(steps.TOOLLESS)}, "loop": {"type": "null"}}}
+    nothing = {word: {"type": "null"} for word in ("loop", "timeout", "retry", "pool", "tool")}
+    without_tool = {"properties": {"step": {"enum": list(steps.TOOLLESS)}, **nothing}}
     return {**_mapping(steps.STEP_WORDS, words, required=("step",)), "anyOf": [with_tool, without_tool]}
+
+
+def _timeout() -> Schema:
+    length = {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "string", "pattern": LENGTH}]}
+    both = _mapping(bounds.TIMEOUT_WORDS, dict.fromkeys(bounds.TIMEOUT_WORDS, _or_null(length)))
+    one = [{"required": [word], "properties": {word: _given()}} for word in bounds.TIMEOUT_WORDS]
+    return {"anyOf": [length, {**both, "anyOf": one}, {"type": "null"}]}
+
+
+def _input() -> Schema:
+    """Return the schema of one input: its type alone, or a mapping."""
+    kinds = {"enum": [*inputs.TYPES, *inputs.ALIASES]}
+    words = {
+        "type": _or_null(kinds),
+        "required": {"type": ["boolean", "null"]},
+        "enum": {"type": ["array", "null"], "minItems": 1},
+        **{word: {"type": ["number", "null"]} for word in ("min", "max")},
+    }
+    return {"anyOf": [kinds, _mapping(inputs.INPUT_WORDS, words), {"type": "null"}]}
 
 
 def _then() -> Schema:
@@ -164,7 +195,10 @@ def _repeats() -> Schema:
     text = {"type": ["string", "null"], "pattern": r"\S"}
     collect = {"strategy": {"enum": [*repeats.MODES, None]}, "mode": {"enum": [*repeats.MODES, None]}, "path": text, "into": text}
     either = {"anyOf": [{"required": [word]} for word in ("path", "from")]}
+    classes = {"anyOf": [{"type": ["string", "integer", "null"]}, {"type": "array", "items": {"type": ["string", "integer"]}}]}
+    own = {**retry, **dict.fromkeys(bounds.CLASS_WORDS, classes)}
     return {
+        "step_retry": {"anyOf": [_mapping(own, own), {"const": True}, attempts, {"type": "null"}]},
         "retry": {"anyOf": [_mapping(page, page), {"const": True}, attempts]},
         "page": {**_mapping(page, page), **one},
         "collect": {**_mapping(repeats.COLLECT_WORDS, collect), **either},

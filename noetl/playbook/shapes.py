@@ -51,24 +51,25 @@ class _Count(Shape):
         return Shape.accepts(self, value) and not (isinstance(value, int) and value < 1)
 
 
-_TEMPLATE = {"type": "string", "pattern": r"\{\{|\{%"}
-_LENGTH = {"type": "string", "pattern": r"^\s*\d+(\.\d+)?\s*(ms|s|m|h|d)?\s*$"}
+TEMPLATE: Mapping[str, Any] = {"type": "string", "pattern": r"\{\{|\{%"}
+LENGTH = r"^\s*\d+(\.\d+)?\s*(ms|s|m|h|d)?\s*$"
+_LENGTH = {"type": "string", "pattern": LENGTH}
 
 ANY = Shape("anything", (object,), {})
 TEXT = Shape("text", (str,), {"type": ["string", "null"]})
 TEXTS = _Texts("text or a list of texts", (str,), {"type": ["string", "array", "null"], "items": {"type": "string"}})
-FLAG = Shape("true or false", (bool,), {"anyOf": [{"type": ["boolean", "null"]}, _TEMPLATE]})
+FLAG = Shape("true or false", (bool,), {"anyOf": [{"type": ["boolean", "null"]}, TEMPLATE]})
 COUNT = _Count(
     "a number of at least 1",
     (int, str),
-    {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": r"^0*[1-9]\d*$"}, _TEMPLATE, {"type": "null"}]},
+    {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": r"^0*[1-9]\d*$"}, TEMPLATE, {"type": "null"}]},
 )
 VERSION = Shape("a number or text", (int, str), {"type": ["integer", "string", "null"]})
 PORT = Shape("a number", (int, str), {"type": ["integer", "string", "null"]})
-MAPPING = Shape("a mapping", (dict,), {"anyOf": [{"type": ["object", "null"]}, _TEMPLATE]})
+MAPPING = Shape("a mapping", (dict,), {"anyOf": [{"type": ["object", "null"]}, TEMPLATE]})
 TEXT_OR_MAPPING = Shape("text or a mapping", (str, dict), {"type": ["string", "object", "null"]})
 DURATION = _Duration(
     'a length of time, such as 30, "30s" or "5m"',
     (int, float, str),
-    {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, _LENGTH, _TEMPLATE, {"type": "null"}]},
+    {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, _LENGTH, TEMPLATE, {"type": "null"}]},
 )

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Literal
 
 from noetl.playbook.actions import read_then
+from noetl.playbook.bounds import read_limit, read_pool, read_step_retry, read_timeout
 from noetl.playbook.check import Check
 from noetl.playbook.document import Node
 from noetl.playbook.expression import is_template
@@ -14,14 +15,23 @@ from noetl.playbook.model import Json, Loop, Rule, Step
 from noetl.playbook.targets import read_next
 from noetl.playbook.tool import Workbook, read_tool
 
-STEP_WORDS = ("step", "desc", "tool", "args", "loop", "vars", "case", "next")
-LOOP_WORDS = ("in", "iterator", "mode")
+STEP_WORDS = ("step", "desc", "when", "tool", "args", "loop", "timeout", "retry", "pool", "vars", "case", "next")
+LOOP_WORDS = ("in", "iterator", "mode", "limit")
 RULE_WORDS = ("when", "then")
 MODES: Mapping[str, Literal["sequential", "parallel"]] = {"sequential": "sequential", "parallel": "parallel", "async": "parallel"}
 TOOLLESS = ("start", "end")
 """The steps that may do nothing but be passed through."""
 
-_SYNONYMS = {"description": "desc", "name": "step", "when": "case", "rules": "case", "with": "args", "data": "args", "call": "tool"}
+_SYNONYMS = {
+    "description": "desc",
+    "name": "step",
+    "if": "when",
+    "rules": "case",
+    "queue": "pool",
+    "with": "args",
+    "data": "args",
+    "call": "tool",
+}
 _TRUE = ("true", "1", "yes")
 
 
@@ -58,6 +68,9 @@ def _step(check: Check, node: Node, workbook: Workbook) -> Step | None:
     if tool_node is None and "type" not in fields and (name not in TOOLLESS or loop_node is not None):
         hint = "write tool: {kind: …}; only `start` and `end` without a loop do without"
         check.mistakes.add(node.position, f"{place} needs a `tool`", hint)
+    for word in ("timeout", "retry", "pool"):
+        if tool_node is None and (found := check.field(fields, word)) is not None:
+            check.mistakes.add(found.position, f"`{word}` of {place} needs a `tool`: nothing runs here")
     desc = check.field(fields, "desc")
     step = Step(
         name=name,
@@ -68,6 +81,10 @@ def _step(check: Check, node: Node, workbook: Workbook) -> Step | None:
         vars=tuple(check.values(check.field(fields, "vars"), f"`vars` of {place}").items()),
         rules=tuple(_rules(check, check.field(fields, "case"))),
         next=read_next(check, check.field(fields, "next")),
+        when=_when(check, when) if (when := check.field(fields, "when")) is not None else None,
+        timeout=read_timeout(check, check.field(fields, "timeout"), place),
+        retry=read_step_retry(check, check.field(fields, "retry"), place),
+        pool=read_pool(check, check.field(fields, "pool"), f"`pool` of {place}"),
         position=node.position,
     )
     return step if name else None
@@ -77,8 +94,8 @@ def _loop(check: Check, node: Node) -> Loop | None:
     fields = check.mapping(node, "`loop`")
     if node.fields is None:
         return None
-    check.words(fields, LOOP_WORDS, "`loop`")
-    items, iterator, mode_node = (check.field(fields, word) for word in LOOP_WORDS)
+    check.words(fields, LOOP_WORDS, "`loop`", {"concurrency": "limit", "max_concurrency": "limit", "parallelism": "limit"})
+    items, iterator, mode_node, limit = (check.field(fields, word) for word in LOOP_WORDS)
     for word, found in (("in", items), ("iterator", iterator)):
         if found is None:
             check.mistakes.add(node.position, f"`loop` needs `{word}`", 'write loop: {in: "{{ … }}", iterator: NAME}')
@@ -86,7 +103,8 @@ def _loop(check: Check, node: Node) -> Loop | None:
     if iterator is not None and name and not name.isidentifier():
         message = f"`iterator` {quote(name)} cannot be a name in templates"
         check.mistakes.add(iterator.position, message, "use letters, digits and underscores")
-    return Loop(check.value(items) if items is not None else None, name, _mode(check, mode_node))
+    mode = _mode(check, mode_node)
+    return Loop(check.value(items) if items is not None else None, name, mode, read_limit(check, limit, parallel=mode == "parallel"))
 
 
 def _mode(check: Check, node: Node | None) -> Literal["sequential", "parallel"]:

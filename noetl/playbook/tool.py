@@ -86,7 +86,7 @@ def _args(check: Check, fields: Mapping[str, Field], place: str) -> dict[str, Js
 
 def _config(check: Check, fields: Mapping[str, Field], name: str, kind: Kind) -> dict[str, Json]:
     if "retry" in fields:
-        check.mistakes.warn(fields["retry"].position, "`retry` of a tool is ignored; what repeats is an action in the step's `case`")
+        check.mistakes.warn(fields["retry"].position, "`retry` of a tool is ignored; write it beside `tool`: retry: 3")
     own = {*_OWN_WORDS, *IGNORED, *(("script",) if kind.script else ())}
     config = read_fields(check, fields, kind, name, f"a tool of kind `{name}`", own)
     if kind.script and "script" in fields:

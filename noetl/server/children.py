@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from noetl.engine.value import Stored, Value, loads
 from noetl.errors import NoetlError, NotFound, TooLarge, Unavailable
 from noetl.playbook.duration import seconds
 from noetl.playbook.expression import Templates, is_plain
+from noetl.playbook.inputs import check_payload
 from noetl.playbook.model import Tool
 from noetl.server.chunks import place_of
 from noetl.server.committer import unheard
@@ -32,6 +34,8 @@ MAX_SCOPE = 16 * 1024**2
 """The most bytes of each large result that a sub-playbook's payload is rendered from, or of a loop that a sub-playbook ends with."""
 TIMEOUT = 300.0
 """Seconds that a step waits for its sub-playbook, unless it says otherwise."""
+LATE = 0.02
+"""Seconds by which this server's clock may be ahead of the database's."""
 
 
 class Children:
@@ -51,6 +55,11 @@ class Children:
         if execution.plan.has_children:
             self._runtime.spawn(self._cancel_children(execution.id))
 
+    def stopped(self, execution: Execution) -> None:
+        """Commands of an execution that goes on were revoked: the children that they waited for are cancelled."""
+        if execution.plan.has_children:
+            self._runtime.spawn(self._cancel_children(execution.id, "children_stopped"))
+
     async def sweep(self) -> None:
         """Take up what was forgotten."""
         database = self._runtime.database
@@ -59,10 +68,7 @@ class Children:
             if row["status"] == "waiting":
                 await self._claimed(*where)
             elif row["expired"]:
-                error = {"message": "the sub-playbook took longer than the step waits for it", "type": "timeout"}
-                self._runtime.committer.report(*where, row["fence"], None, error)
-                if row["child"] is not None:
-                    self._runtime.committer.signal(row["child"], Cancel(time.time(), "its parent waits no longer"))
+                self._given_up(*where, row["fence"], row["child"])
             elif row["child"] is None:
                 await self._start(*where, row["fence"])
             else:
@@ -76,13 +82,26 @@ class Children:
         if command_id not in execution.commands:
             await runtime.loader.command(execution, command_id)
         issued = execution.commands.get(command_id) if execution.state.paused is None else None
-        tool = execution.plan.steps[issued.step].step.tool if issued is not None else None
-        if tool is None:
+        step = execution.plan.steps[issued.step].step if issued is not None else None
+        if step is None or step.tool is None:
             return
-        limit = seconds(tool.config["timeout"]) if tool.config.get("timeout") not in (None, "") else None
-        row = await runtime.database.row("engine_claim", execution_id, command_id, timedelta(seconds=limit or TIMEOUT))
+        own = seconds(step.tool.config["timeout"]) if step.tool.config.get("timeout") not in (None, "") else None
+        limit = min((bound for bound in (step.timeout.attempt, own) if bound is not None), default=TIMEOUT)
+        row = await runtime.database.row("engine_claim", execution_id, command_id, timedelta(seconds=limit))
         if row is not None:
+            asyncio.get_running_loop().call_later(limit + LATE, lambda: runtime.spawn(self._expire(execution_id, command_id)))
             await self._start(execution_id, command_id, row["fence"])
+
+    async def _expire(self, execution_id: int, command_id: int) -> None:
+        """Give up waiting for a child, unless it is over; where this server is gone by then, the sweep does it."""
+        for row in await self._runtime.database.rows("engine_expired", execution_id, command_id):
+            self._given_up(execution_id, command_id, row["fence"], row["child"])
+
+    def _given_up(self, execution_id: int, command_id: int, fence: int, child: int | None) -> None:
+        error = {"message": "the sub-playbook took longer than the step waits for it", "type": "timeout"}
+        self._runtime.committer.report(execution_id, command_id, fence, None, error)
+        if child is not None:
+            self._runtime.committer.signal(child, Cancel(time.time(), "its parent waits no longer"))
 
     async def _start(self, execution_id: int, command_id: int, fence: int) -> None:
         try:
@@ -115,12 +134,14 @@ class Children:
         row = await runtime.database.row("catalog_entry", None, path, int(version) if version.isdigit() else None)
         if row is None:
             raise NotFound(f"there is no playbook {path}", "register it: noetl catalog register FILE")
+        plan = await runtime.loader.plan(row["catalog_id"])
+        check_payload(plan.playbook.inputs, plan.playbook.workload, args, f"the sub-playbook {path}")
         return Execution(
             id=runtime.execution_id(),
             catalog_id=row["catalog_id"],
             path=row["path"],
             version=row["version"],
-            plan=await runtime.loader.plan(row["catalog_id"]),
+            plan=plan,
             revision=0,
             state=State(),
             payload=args,
@@ -164,10 +185,14 @@ class Children:
             return
         parent = await runtime.committer.execution(execution_id)
         tool = parent.plan.steps[command["step"]].step.tool
-        step = (tool.config.get("return_step") if tool is not None else None) or loads(child["state"]).get("last_step")
+        state = loads(child["state"])
+        wanted = tool.config.get("return_step") if tool is not None else None
+        reader = await runtime.loader.execution(child_id)
+        step = wanted or state.get("last_step")
         result = Value.of(None)
-        if step:
-            reader = await runtime.loader.execution(child_id)
+        if not wanted and reader.plan.playbook.output is not None:
+            result = Value.of(state.get("output"))
+        elif step:
             await runtime.loader.results(reader, [str(step)])
             result = reader.results.get(str(step)) or result
         if isinstance(result, Stored):
@@ -181,6 +206,6 @@ class Children:
                 return
         self._runtime.committer.report(execution_id, command_id, command["fence"], result, None)
 
-    async def _cancel_children(self, execution_id: int) -> None:
-        for row in await self._runtime.database.rows("children_running", execution_id):
+    async def _cancel_children(self, execution_id: int, which: str = "children_running") -> None:
+        for row in await self._runtime.database.rows(which, execution_id):
             self._runtime.committer.signal(row["execution_id"], Cancel(time.time(), "its parent is over"))

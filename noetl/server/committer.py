@@ -75,6 +75,7 @@ class Committer:
         self._prepared: list[Write] = []
         self._work = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._timers: dict[int, asyncio.TimerHandle] = {}
         self.commits = 0
         self.inputs = 0
 
@@ -207,8 +208,7 @@ class Committer:
                 begun.append(new)
             else:
                 moved.append(old)
-        rows = await where.rows(
-            "apply",
+        given = (
             begun,
             moved,
             [row for write in writes for row in write.ended],
@@ -223,6 +223,13 @@ class Committer:
             [write.execution.id for write in writes if write.withdraw and write.begin is None],
             self._lease,
         )
+        stopped = [(write.execution.id, run) for write in writes for run in write.stopped]
+        if stopped:
+            async with self._database.transaction() as transaction:
+                rows = await transaction.rows("apply", *given)
+                await transaction.rows("stop_runs", [eid for eid, _ in stopped], [run for _, run in stopped])
+        else:
+            rows = await where.rows("apply", *given)
         self.commits += 1
         withdrawn = {write.execution.id: write.unborn for write in writes if write.unborn}
         for row in rows:
@@ -252,16 +259,22 @@ class Committer:
             self._remember(execution)
         if write.withdraw:
             self.signal(execution.id, Withdrawn(self._clock(), withdrawn or {}))
+        if execution.id in self._timers:
+            self._timers.pop(execution.id).cancel()
         if write.wake is not None and status not in TERMINAL:
             self._wake_at(execution.id, write.wake)
-        self._moved(execution, write.revoke)
+        self._moved(execution, write.revoke or bool(write.stopped))
 
     def _wake_at(self, eid: int, at: float) -> None:
         delay = at - self._clock() if at else 0
         if delay <= 0:
             self.signal(eid, Wake(self._clock()))
         else:
-            asyncio.get_running_loop().call_later(delay, lambda: self.signal(eid, Wake(self._clock())))
+            self._timers[eid] = asyncio.get_running_loop().call_later(delay, self._ring_wake, eid)
+
+    def _ring_wake(self, eid: int) -> None:
+        self._timers.pop(eid, None)
+        self.signal(eid, Wake(self._clock()))
 
     def _remember(self, execution: Execution) -> None:
         self._memory[execution.id] = execution

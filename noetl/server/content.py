@@ -214,6 +214,8 @@ def _add(scope: dict[str, Json], execution: Execution, root: str, keys: set[str]
             scope[root] = {step: _fragment(value) for step in wanted if (value := execution.results.get(step)) is not None}
         case "spec":
             scope[root] = execution.plan.playbook.spec
+        case "error" if execution.state.cause is not None:
+            scope[root] = execution.state.cause
         case "ctx":
             scope[root] = (execution.variables or {}).get("ctx", execution.workload.get("ctx", {}))
         case _:

@@ -303,8 +303,7 @@ def reads(plan: Plan, state: State, given: Input) -> tuple[Uses, bool]:
             step = plan.steps[run.step]
             return step.routing, step.plain
         case Wake():
-            steps = [plan.steps[run.step] for run in state.runs.values() if run.loop is not None]
-            return frozenset().union(*(step.routing for step in steps)), all(step.plain for step in steps)
+            return plan.waking(state)
         case _:
             return NOTHING, True
 

@@ -22,8 +22,8 @@ Json = Any
 CHUNK = 1000
 """How many loop items one row keeps."""
 PLAYBOOK = ("playbook", "playbooks")
-ENGINE, DEFAULT = "@engine", "default"
-"""The pool of commands that no worker runs, and the one that steps run in."""
+ENGINE = "@engine"
+"""The pool of commands that no worker runs."""
 GRACE = 5.0
 """Seconds that the server which wants to be woken at once has before the sweep does it."""
 
@@ -143,6 +143,7 @@ class Write:
     wake: float | None = None
     withdraw: bool = False
     revoke: bool = False
+    stopped: list[int] = field(default_factory=list)
     logs: list[str] = field(default_factory=list)
     at: float = 0
 
@@ -166,6 +167,7 @@ class Write:
         self.wake = outcome.wake
         self.withdraw |= outcome.withdraw
         self.revoke |= outcome.revoke
+        self.stopped += outcome.stopped
         self.logs += outcome.logs
 
     def _end(self, pending: Report, outcome: Outcome) -> None:
@@ -187,7 +189,7 @@ class Write:
     def _issue(self, pending: Pending, outcome: Outcome) -> None:
         handout = pending.handout if isinstance(pending, Report) else None
         for command in outcome.commands:
-            pool = pool_of(self.execution.plan, command.step) if command.sink is None else DEFAULT
+            pool = pool_of(self.execution.plan, command)
             worker = None
             if (
                 handout is not None
@@ -287,10 +289,11 @@ def kind_of(plan: Plan, command: Command) -> str:
     return step.tool.kind if step.tool is not None else ""
 
 
-def pool_of(plan: Plan, step: str) -> str:
-    """Return the pool whose workers run a step; a sub-playbook is the engine's own."""
-    tool = plan.steps[step].step.tool
-    return ENGINE if tool is not None and tool.kind in PLAYBOOK else DEFAULT
+def pool_of(plan: Plan, command: Command) -> str:
+    """Return the pool whose workers run a command; a sub-playbook is the engine's own, its sinks are not."""
+    step = plan.steps[command.step]
+    own = command.sink is None and step.step.tool is not None and step.step.tool.kind in PLAYBOOK
+    return ENGINE if own else step.pool
 
 
 def text(value: Value) -> str | None:

@@ -137,6 +137,8 @@ class Runtime:
             self.spawn(self.bus.tell(subjects.CANCELLED, str(execution.id).encode()))
         if execution.state.status in TERMINAL:
             self.children.ended(execution)
+        elif revoked:
+            self.children.stopped(execution)
 
     def execution_id(self) -> int:
         """Return a new execution id: milliseconds, a number of this process, a counter."""

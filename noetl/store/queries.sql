@@ -228,10 +228,30 @@ WHERE c.pool = '@engine' AND c.status IN ('waiting', 'running') AND greatest(c.a
        OR (e.status = 'RUNNING' AND (child.execution_id IS NULL OR (child.status = 'RUNNING' AND c.lease_until < now()))))
 LIMIT 100
 
+-- name: engine_expired
+-- The command of a sub-playbook that is past its time, with the child that it waits for.
+SELECT c.fence, child.execution_id AS child
+FROM command c LEFT JOIN execution child ON child.parent_execution_id = c.execution_id AND child.parent_command_id = c.command_id
+WHERE c.execution_id = $1 AND c.command_id = $2 AND c.status = 'running' AND c.lease_until <= now()
+
 -- name: orphans
 -- Executions that run although the one that waited for them is over.
 SELECT e.execution_id FROM execution e JOIN execution p ON p.execution_id = e.parent_execution_id
-WHERE e.status IN ('RUNNING', 'PAUSED') AND e.parent_command_id IS NOT NULL AND p.status NOT IN ('RUNNING', 'PAUSED') LIMIT 100
+LEFT JOIN command c ON c.execution_id = e.parent_execution_id AND c.command_id = e.parent_command_id
+WHERE e.status IN ('RUNNING', 'PAUSED') AND e.parent_command_id IS NOT NULL
+  AND (p.status NOT IN ('RUNNING', 'PAUSED') OR c.status = 'cancelled') LIMIT 100
+
+-- name: stop_runs
+-- Cancels the commands of runs that are out of time; whoever holds a lease on one has lost it.
+UPDATE command c SET status = 'cancelled', fence = c.fence + 1, lease_until = NULL, finished_at = now()
+FROM unnest($1::bigint[], $2::integer[]) AS s(execution_id, run_id)
+WHERE c.execution_id = s.execution_id AND c.run_id = s.run_id AND c.status IN ('waiting', 'running')
+
+-- name: children_stopped
+-- Children that run although the command that waited for them is cancelled.
+SELECT e.execution_id FROM execution e
+JOIN command c ON c.execution_id = e.parent_execution_id AND c.command_id = e.parent_command_id
+WHERE e.parent_execution_id = $1 AND e.status IN ('RUNNING', 'PAUSED') AND c.status = 'cancelled'
 
 -- name: children_running
 SELECT execution_id FROM execution WHERE parent_execution_id = $1 AND parent_command_id IS NOT NULL AND status IN ('RUNNING', 'PAUSED')

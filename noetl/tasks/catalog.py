@@ -14,7 +14,7 @@ def register(_context: Context, file: str, json: bool = False) -> None:
     from noetl.ops import answers, run
     from noetl.ops.client import connect
 
-    text = run.read_playbook(file)
+    text, _ = run.read_playbook(file)
     entry = run.register(connect(read_settings()), text)
     say(answers.as_json(entry) if json else f"{entry['path']} version {entry['version']}: {entry['message']}")
 

@@ -101,8 +101,8 @@ def run(_context: Context, file: str, set_: list[str] | None = None, payload: st
     from noetl.ops import run as running
     from noetl.tasks.printing import print_execution
 
-    text = running.read_playbook(file)
-    given = running.payload(payload, set_ or [])
+    text, playbook = running.read_playbook(file)
+    given = running.payload(payload, set_ or [], playbook)
     client = services.Starting(read_settings(), note).ensure()
     entry = running.register(client, text)
     execution_id = running.execute(client, entry, given)

@@ -47,7 +47,8 @@ def print_end(ended: Ended, json: bool, lay_out: Callable[[Any], str] | None = N
     if json:
         finish(answers.as_json(document), ended.exit_code)
     elif document.get("status") == "COMPLETED":
-        finish((lay_out or _result)(document.get("result")), ended.exit_code)
+        output = document.get("output")
+        finish((lay_out or _result)(document.get("result") if output is None else output), ended.exit_code)
     else:
         reason = f": {live.error_text(document['error'])}" if document.get("error") else ""
         finish(f"execution {ended.execution_id} {document.get('status', 'unknown')}{reason}", ended.exit_code)

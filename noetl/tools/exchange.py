@@ -7,6 +7,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -38,8 +39,20 @@ async def send(request: Request, limit: float, session: aiohttp.ClientSession | 
     envelope["elapsed"] = round(time.perf_counter() - started, 6)
     code = envelope["status_code"]
     if not 200 <= code < 300:
-        raise ToolError(_failure(request, envelope), type="http_status", status=code, result=envelope)
+        failed = ToolError(_failure(request, envelope), type="http_status", status=code, result=envelope)
+        failed.details["retry_after"] = retry_after(envelope["headers"].get("retry-after", ""), time.time())
+        raise failed
     return envelope
+
+
+def retry_after(text: str, now: float) -> float | None:
+    """Return the seconds that a `Retry-After` asks for, written as a number or as an HTTP date; None where it asks for nothing."""
+    if text.strip().isdecimal() and len(text) < 12:
+        return float(text)
+    try:
+        return max(0.0, round(parsedate_to_datetime(text).timestamp() - now, 3))
+    except (ValueError, OverflowError):
+        return None
 
 
 def send_and_wait(request: Request, limit: float) -> dict[str, Json]:

@@ -21,7 +21,7 @@ import orjson
 from noetl.errors import NoetlError, NotFound
 from noetl.playbook.arguments import parse_json_text
 from noetl.playbook.duration import seconds
-from noetl.playbook.expression import Templates
+from noetl.playbook.expression import Problem, Templates
 from noetl.tools import registry
 from noetl.tools.base import Call, Json, ToolError
 from noetl.worker import encoding, frames, sink
@@ -138,6 +138,8 @@ class Child:
         find = finder(self._fetch, secrets)
         scope: dict[str, Any] = job["scope"]
         functions = {"now": _now} if "token" in scope else {"now": _now, "token": token_function(find)}
+        if isinstance(scope.get("error"), dict):
+            scope["error"] = Problem(scope["error"])
         if job["keychain"]:
             scope["keychain"] = Keychain(job["keychain"], templates, {**scope, **functions}, find, secrets)
         args = rendered_args(job, templates, {**scope, **functions})

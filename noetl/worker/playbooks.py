@@ -10,7 +10,7 @@ from typing import Any
 
 from noetl.errors import NoetlError
 from noetl.playbook.duration import seconds
-from noetl.playbook.model import Playbook, Sink, Step
+from noetl.playbook.model import Playbook, Sink, Step, Tool
 from noetl.playbook.parse import parse
 from noetl.settings import Settings
 from noetl.worker.api import Api
@@ -69,7 +69,7 @@ class Playbooks:
             run_args=run_args,
             scope=scope,
             envelopes=(*ENVELOPES, *sorted(named & seen.playbook.steps.keys())),
-            timeout=_timeout(tool.config, self._settings.step_timeout),
+            timeout=_timeout(step if sink is None else None, tool, self._settings.step_timeout),
             idempotency_key=f"{eid}:{number}",
             names=None,
             partial=tuple(command["partial"]),
@@ -94,6 +94,8 @@ def _sink(step: Step, rule: int, number: int) -> Sink:
     return [action for action in step.rules[rule].then if isinstance(action, Sink)][number]
 
 
-def _timeout(config: Mapping[str, Json], default: float) -> float:
-    limit = seconds(config["timeout"]) if config.get("timeout") not in (None, "") else None
-    return default if limit is None else limit
+def _timeout(step: Step | None, tool: Tool, default: float) -> float:
+    """Return the bound of a call: the lesser of the step's own and the tool's, else the worker's; a sink has no step."""
+    own = step.timeout.attempt if step is not None else None
+    limit = seconds(tool.config["timeout"]) if tool.config.get("timeout") not in (None, "") else None
+    return min((bound for bound in (own, limit) if bound is not None), default=default)

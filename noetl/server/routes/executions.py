@@ -16,6 +16,7 @@ from noetl.engine.inputs import Cancel
 from noetl.engine.state import TERMINAL, State
 from noetl.engine.value import Stored, Value, loads
 from noetl.errors import Conflict, NotFound, TooLarge, UsageError
+from noetl.playbook.inputs import check_payload
 from noetl.server.answers import (
     answer,
     body_of,
@@ -85,12 +86,14 @@ async def executed(runtime: Runtime, body: bytes) -> bytes:
 
 async def _begun(runtime: Runtime, payload: dict[str, Json], parent: int | None, entry: Entry) -> Execution:
     """Begin an execution; raise Outdated where its playbook has a newer version than the one that was taken for the newest."""
+    plan = await runtime.loader.plan(entry.catalog_id)
+    check_payload(plan.playbook.inputs, plan.playbook.workload, payload, f"playbook {entry.path}")
     execution = Execution(
         id=runtime.execution_id(),
         catalog_id=entry.catalog_id,
         path=entry.path,
         version=entry.version,
-        plan=await runtime.loader.plan(entry.catalog_id),
+        plan=plan,
         revision=0,
         state=State(),
         payload=payload,
@@ -126,6 +129,7 @@ async def _awaited(runtime: Runtime, execution: Execution, seconds: float) -> di
         "error": execution.state.failure,
         "result_step": last,
         "result": _shown(execution.id, result),
+        **({"output": execution.state.output} if execution.plan.playbook.output is not None else {}),
     }
 
 
@@ -148,9 +152,10 @@ async def execution(request: Request, execution_id: str) -> Response:
     """Return an execution with its first events; `next` is where the others are, if there are any."""
     runtime = runtime_of(request)
     row = await _row(runtime, execution_id)
+    output = loads(row["state"]).get("output")
     found = await _events(runtime, row, 0, SHOWN)
     following = f"/api/executions/{execution_id}/events?after={found[-1]['event_id']}" if len(found) == SHOWN else None
-    return answer({**_summary(row), "payload": raw(row["payload"]), "events": found, "next": following})
+    return answer({**_summary(row), "payload": raw(row["payload"]), "output": output, "events": found, "next": following})
 
 
 @router.get("/api/executions/{execution_id}/status")
@@ -171,6 +176,7 @@ async def status(request: Request, execution_id: str) -> Response:
             "completed": row["status"] in TERMINAL,
             "failed": row["status"] == "FAILED",
             "variables": {variable["name"]: raw(variable["value"]) for variable in variables},
+            "output": state.get("output"),
             "result_step": last,
             "result": await _shown_result(runtime, row["execution_id"], last),
         }

@@ -134,7 +134,7 @@ class Caller:
             case Done(run=run) | Failed(run=run):
                 return self.plan.steps[self.state.runs[run].step].routing if run in self.state.runs else frozenset()
             case Wake():
-                return frozenset().union(*(self.plan.steps[run.step].routing for run in self.state.runs.values() if run.loop is not None))
+                return self.plan.waking(self.state)[0]
             case Withdrawn() | Cancel() | Pause() | Resume() | Broken():
                 return frozenset()
 

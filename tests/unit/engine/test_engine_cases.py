@@ -23,6 +23,7 @@ from noetl.engine.turn import IllegalInput
 
 Json = Any
 FOLDER = Path(__file__).parents[2] / "cases" / "engine"
+TOP = ("workload", "spec", "workbook", "input", "output", "on_failure", "pool")
 INPUTS = ("start", "done", "failed", "broken", "pause", "resume", "wake", "cancel", "withdrawn")
 
 
@@ -34,7 +35,7 @@ def cases() -> Iterator[Any]:
 
 @pytest.mark.parametrize("case", list(cases()))
 def test_what_follows_is_what_the_case_says(case: Mapping[str, Json]) -> None:
-    caller = Caller(playbook(case["workflow"], **{key: case[key] for key in ("workload", "spec", "workbook") if key in case}))
+    caller = Caller(playbook(case["workflow"], **{key: case[key] for key in TOP if key in case}))
     for number, entry in enumerate(case["play"]):
         word = next(word for word in INPUTS if word in entry)
         told = f"{number}: {word} {entry[word] or ''}".strip()
@@ -135,6 +136,8 @@ SEEN: Mapping[str, Callable[[Caller, Outcome], Json]] = {
     "loops": loops,
     "status": lambda caller, outcome: outcome.state.status,
     "failure": lambda caller, outcome: (outcome.state.failure or {}).get("message"),
+    "stopped": lambda caller, outcome: [caller.step_of_run[run] for run in outcome.stopped],
+    "output": lambda caller, outcome: outcome.state.output,
     "failed_step": lambda caller, outcome: (outcome.state.failure or {}).get("step"),
     "finished": lambda caller, outcome: [f"{finish.command} {finish.status}" for finish in outcome.finished],
     "sets": lambda caller, outcome: {name: variable.value for name, variable in outcome.variables.items()},
@@ -148,7 +151,7 @@ SEEN: Mapping[str, Callable[[Caller, Outcome], Json]] = {
         place(command): caller.step_of_run.get(command.loop_results or 0) for command in outcome.commands
     },
     "active": lambda caller, outcome: [run.step for run in outcome.state.runs.values()],
-    "wake": lambda caller, outcome: outcome.wake if not outcome.wake else outcome.wake - caller.at,
+    "wake": lambda caller, outcome: outcome.wake if not outcome.wake else round(outcome.wake - caller.at, 6),
     "withdraw": lambda caller, outcome: outcome.withdraw,
     "revoke": lambda caller, outcome: outcome.revoke,
     "logs": lambda caller, outcome: list(outcome.logs),

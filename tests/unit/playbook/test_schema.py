@@ -32,6 +32,13 @@ apiVersion: noetl.io/v2
 kind: Playbook
 metadata: {name: good, path: /a/good, owner: me}
 workload: {a: 1}
+input:
+  a: string
+  b: {type: integer, default: 1, required: true, description: d, enum: [1, 2], min: 1, max: 2}
+  c:
+output: {a: "{{ a }}"}
+on_failure: {step: end, args: {a: 1}}
+pool: big-1
 keychain:
   - {name: a, kind: static, scope: local, map: {k: v}}
   - {name: b, kind: bearer, token: "{{ keychain.a.k }}", auto_renew: true}
@@ -40,7 +47,11 @@ keychain:
 workbook: [{name: w, tool: {kind: shell, cmds: [a, b], timeout: 5m}}]
 workflow:
   - step: start
-    loop: {in: [1], iterator: one, mode: async}
+    loop: {in: [1], iterator: one, mode: async, limit: 3}
+    when: "{{ workload.a }}"
+    timeout: {attempt: 30s, total: 5m}
+    retry: {max_attempts: 3, on: [http_5xx, 429, ValueError], except: timeout, jitter: true}
+    pool: small
     tool: {kind: python, code: a, libs: {m: math}, args: {a: null}, timeout: "{{ workload.t }}"}
     case:
       - when: "{{ true }}"
