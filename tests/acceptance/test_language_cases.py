@@ -1,4 +1,4 @@
-"""Every playbook in tests/cases/playbooks ends as its `x-expect` says: status, results of steps, variables, how often steps were entered."""
+"""Every playbook in tests/cases/playbooks ends as its `x-expect` says: status, results, variables, how often steps were entered."""
 
 from __future__ import annotations
 
