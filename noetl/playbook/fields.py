@@ -20,7 +20,7 @@ def find_kind(check: Check, position: Position, name: str, kinds: Mapping[str, K
     if kind is None:
         check.mistakes.add(position, f"unknown kind {quote(name)}{of}", check.nearest(name, kinds))
     elif not kind.supported:
-        check.mistakes.add(position, not_yet(f"kind `{name}`{of}"), f"kinds of this version: {', '.join(supported(kinds))}")
+        check.mistakes.add(position, not_yet(f"kind `{name}`{of}"), kind.instead or f"kinds of this version: {', '.join(supported(kinds))}")
         return None
     return kind
 

@@ -30,6 +30,8 @@ class Kind:
     supported: bool = True
     code: frozenset[str] = field(default_factory=frozenset)
     script: bool = False
+    instead: str = ""
+    """What to write instead of a kind that is not supported."""
 
 
 AUTH: Mapping[str, Shape] = {"auth": TEXT_OR_MAPPING, "credential": TEXT_OR_MAPPING}
@@ -70,8 +72,8 @@ KINDS: Mapping[str, Kind] = {
     "playbook": _playbook,
     "playbooks": _playbook,
     "secrets": Kind({**SECRET, "name": TEXT}, required=(("name",),)),
-    "iterator": Kind({}, supported=False),
-    "container": Kind({"runtime": MAPPING, "env": MAPPING}, required=(("runtime",),), supported=False),
+    "iterator": Kind({}, supported=False, instead="write loop: {in: LIST, iterator: NAME} beside the step's own tool"),
+    "container": Kind({"runtime": MAPPING, "env": MAPPING}, required=(("runtime",),)),
     "script": Kind({"job": MAPPING, **AUTH}, required=(("script",),), supported=False, script=True),
     "snowflake": Kind({**SQL, **AUTH}, required=((*SQL, "script"),), supported=False, script=True),
     "transfer": Kind(_TRANSFER, required=(("source",), ("target",))),

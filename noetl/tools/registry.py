@@ -34,6 +34,7 @@ KINDS: dict[str, Kind] = {
     "secrets": Kind("noetl.tools.secrets:run", gives_secrets=True),
     "transfer": Kind("noetl.tools.transfer:run", limits_itself=True),
     "gcs": Kind("noetl.tools.gcs:run", limits_itself=True),
+    "container": Kind("noetl.tools.container:run"),
 }
 
 SINKS: dict[str, Kind] = {

@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,16 +18,18 @@ from typing import Any
 import orjson
 
 from noetl.errors import Unavailable
+from noetl.tools import leftovers
 from noetl.worker import zygote
 from noetl.worker.child import Options
 from noetl.worker.connection import Child, Fetch, log_output
 from noetl.worker.job import Done, Failed, Job, Key, Outcome
-from noetl.worker.supervisor import Supervisor
+from noetl.worker.supervisor import Supervisor, scrubbed
 from noetl.worker.surroundings import OUTPUT_LIMIT
 
 __all__ = ["Done", "Failed", "Fetch", "Job", "Key", "Outcome", "Sandbox"]
 
 _MOST_IN_A_FRAME = 8 * 1024**2
+_REMOVED_WITHIN = 30.0
 _log = logging.getLogger(__name__)
 
 
@@ -180,7 +183,9 @@ class Sandbox:
             child.close()
 
     def _clear_away(self, child: Child, job: Job) -> None:
-        """Log the end of what a process that died printed, unless it knew secrets, and remove its files."""
+        """Log the end of what a process that died printed, unless it knew secrets; remove its files and what it has left elsewhere."""
+        if left := leftovers.notes([Path(_call_folder(self._options.workdir, job.key))]):
+            self._remove(left)
         shutil.rmtree(_call_folder(self._options.workdir, job.key), ignore_errors=True)
         if self._supervisor is None:
             return
@@ -192,6 +197,14 @@ class Sandbox:
             path.unlink()
             if text and not child.used_secrets:
                 log_output(job, text.decode("utf-8", "replace"))
+
+    def _remove(self, left: list[str]) -> None:
+        process = leftovers.removing(left, scrubbed(self._environ))
+        try:
+            if process.wait(_REMOVED_WITHIN):
+                _log.error("what a step has left outside could not be removed: %s", ", ".join(left))
+        except subprocess.TimeoutExpired:
+            _log.warning("what a step has left outside is not removed yet: %s", ", ".join(left))
 
     def _discard(self, folder: str) -> None:
         asyncio.get_running_loop().run_in_executor(None, shutil.rmtree, folder, True)

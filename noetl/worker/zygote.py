@@ -16,6 +16,7 @@ from typing import NoReturn
 
 import orjson
 
+from noetl.tools import leftovers
 from noetl.worker import child, process_tree
 
 REQUEST = struct.Struct("!cI")
@@ -164,8 +165,10 @@ class Zygote:
                 process_tree.kill_tree(pid)
             self._collect([])
             if not left:
-                return
+                break
             time.sleep(0.002)
+        if noted := leftovers.notes(Path(self._options.workdir).glob("calls/*")):
+            leftovers.removing(noted)
 
     def _preload(self) -> None:
         """Import one more of the heavy modules, so that children forked later share its memory and start with it."""
