@@ -112,13 +112,18 @@ class Stored(Value):
 def loads(raw: bytes | str) -> Any:
     """Decode JSON; integers of any size are kept."""
     text = raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else raw
-    if _LONG not in text.translate(_DIGITS):
+    if not may_be_long(text):
         try:
             return orjson.loads(text)
         except orjson.JSONDecodeError:
             # Halves of characters, and NaN, are read by the other decoder only.
             pass
     return json.loads(text, parse_int=_integer)
+
+
+def may_be_long(text: bytes) -> bool:
+    """Whether JSON text may have an integer beyond 64 bits, which orjson would make a float of."""
+    return _LONG in text.translate(_DIGITS)
 
 
 def dumps(value: Any) -> bytes:
@@ -136,5 +141,5 @@ def _integer(digits: str) -> int | float:
 
 def _text(value: object) -> Any:
     if isinstance(value, orjson.Fragment):
-        return loads(value.contents)
+        return loads(orjson.dumps(value))
     return value.isoformat() if isinstance(value, date | time) else str(value)

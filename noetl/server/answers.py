@@ -10,7 +10,7 @@ import orjson
 from fastapi import Request
 from starlette.responses import Response, StreamingResponse
 
-from noetl.engine.value import Stored, Value, dumps
+from noetl.engine.value import Stored, Value, dumps, loads, may_be_long
 from noetl.errors import UsageError
 from noetl.server.runtime import Runtime
 
@@ -60,6 +60,8 @@ def decoded(raw: bytes) -> dict[str, Json]:
         return {}
     try:
         document = orjson.loads(raw)
+        if may_be_long(raw):
+            document = loads(raw)
     except orjson.JSONDecodeError as error:
         raise UsageError(f"the body is no JSON: {error}", "send a JSON object") from None
     if not isinstance(document, dict):

@@ -10,6 +10,7 @@ from urllib.parse import quote
 import aiohttp
 import orjson
 
+from noetl.engine.value import loads
 from noetl.errors import NoetlError, NotFound, Unauthorized, Unavailable
 from noetl.settings import Secret
 from noetl.worker.line import Line
@@ -105,7 +106,7 @@ async def _over(line: Line, path: str, body: bytes) -> dict[str, Json]:
     status, raw = await line.post(path, body, ANSWER)
     if status >= 400:
         raise _error(status, raw)
-    found: dict[str, Json] = orjson.loads(raw)
+    found: dict[str, Json] = loads(raw)
     return found
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import orjson
 
+from noetl.engine.value import loads
 from noetl.errors import NoetlError, NotFound
 from noetl.playbook.arguments import parse_json_text
 from noetl.playbook.duration import seconds
@@ -82,7 +83,7 @@ class Child:
             if message is None:
                 return
             secrets: set[str] = set()
-            job = orjson.loads(message[1])
+            job = loads(message[1])
             answer, stay = self._perform(job, secrets)
             self._surroundings.leave_copies()
             stay = self._surroundings.restore() and stay and count < _JOBS_OF_ONE_PROCESS
@@ -239,14 +240,14 @@ def _place(job: dict[str, Any], path: list[str], file: str) -> None:
     where = job
     for name in path[:-1]:
         where = where[name]
-    where[path[-1]] = orjson.loads(Path(file).read_bytes())
+    where[path[-1]] = loads(Path(file).read_bytes())
 
 
 def _read(file: str) -> Json:
     """Read a value from a file and remove the file."""
     text = Path(file).read_bytes()
     Path(file).unlink()
-    return orjson.loads(text)
+    return loads(text)
 
 
 def _gives_secrets(job: dict[str, Any]) -> bool:

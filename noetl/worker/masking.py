@@ -10,6 +10,8 @@ from urllib.parse import quote, quote_plus
 
 import orjson
 
+from noetl.engine.value import dumps, loads
+
 SHORTEST = 4
 """Shorter values are not masked: they would blot out half of any text."""
 _MASK = "***"
@@ -37,7 +39,7 @@ class Masks:
         """Return the JSON text without secrets."""
         if not any(word in document for word in self._escaped):
             return document
-        return orjson.dumps(self.value(orjson.loads(document)))
+        return dumps(self.value(loads(document)))
 
     def value(self, value: Any) -> Any:
         """Return the JSON value without secrets; a number whose digits hold one becomes text."""

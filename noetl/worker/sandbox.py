@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import json
 import logging
 import os
 import shutil
@@ -234,7 +235,11 @@ def _message(job: Job, workdir: str, result_file: str) -> bytes:
         "workdir": _call_folder(workdir, job.key),
         "execution_dir": _execution_folder(workdir, job.key[0]),
     }
-    return orjson.dumps(document, _as_dict)
+    try:
+        return orjson.dumps(document, _as_dict)
+    except TypeError:
+        # An integer beyond 64 bits, as a rule.
+        return json.dumps(document, ensure_ascii=False, default=_as_dict).encode()
 
 
 def _as_dict(value: Any) -> dict[str, Any]:

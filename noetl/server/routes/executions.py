@@ -14,7 +14,7 @@ from starlette.responses import Response, StreamingResponse
 
 from noetl.engine.inputs import Cancel
 from noetl.engine.state import TERMINAL, State
-from noetl.engine.value import Stored, Value, loads
+from noetl.engine.value import Stored, Value, dumps, loads
 from noetl.errors import Conflict, NotFound, TooLarge, UsageError
 from noetl.playbook.inputs import check_payload
 from noetl.server.answers import (
@@ -69,7 +69,7 @@ async def executed(runtime: Runtime, body: bytes) -> bytes:
     """Answer a request to begin an execution."""
     document = decoded(body)
     payload = mapping_of(document, "payload") or mapping_of(document, "workload")
-    if len(orjson.dumps(payload)) > MAX_PAYLOAD:
+    if len(dumps(payload)) > MAX_PAYLOAD:
         raise TooLarge(f"the payload is larger than {MAX_PAYLOAD} bytes", "put the data into a file or a table and pass its name")
     entry = await _entry(runtime, document)
     parent = document.get("parent_execution_id")
