@@ -7,7 +7,7 @@ from typing import assert_never
 
 from noetl.engine import loops
 from noetl.engine.ending import drop, end, settle
-from noetl.engine.inputs import Broken, Cancel, Done, Failed, Input, Pause, Resume, Start, Wake, Withdrawn
+from noetl.engine.inputs import Broken, Cancel, Continue, Done, Failed, Input, Pause, Resume, Start, Wake, Withdrawn
 from noetl.engine.invocation import finish, leave
 from noetl.engine.memo import SinkPoint
 from noetl.engine.outcome import Finish, Outcome
@@ -25,12 +25,14 @@ def advance(plan: Plan, state: State, given: Input, known: Known) -> Outcome:
     """Return what follows from an input. An input that has no place raises IllegalInput and changes nothing."""
     if state.status in TERMINAL:
         raise IllegalInput(f"the execution is {state.status}")
-    if (state.next_event == 1) != isinstance(given, Start) and not isinstance(given, Cancel | Broken):
-        raise IllegalInput("the execution has started" if isinstance(given, Start) else "the execution has not started")
+    if (state.next_event == 1) != isinstance(given, Start | Continue) and not isinstance(given, Cancel | Broken):
+        raise IllegalInput("the execution has started" if isinstance(given, Start | Continue) else "the execution has not started")
     turn = Turn(plan, state, known, given.at)
     match given:
         case Start():
             _start(turn, given)
+        case Continue():
+            _continue_earlier(turn, given)
         case Done():
             _done(turn, given)
         case Failed():
@@ -67,9 +69,26 @@ def _start(turn: Turn, given: Start) -> None:
     except NoetlError as error:
         turn.workload = workload
         turn.fail({"message": f"workload: {error.message}", "type": error.code})
+        turn.leave_entry(Entry("start", {}))
         return
     turn.view.workload = turn.workload
     turn.entering.append(Entry("start", {}))
+
+
+def _continue_earlier(turn: Turn, given: Continue) -> None:
+    """Begin where an earlier execution ended: enter steps, and take loops up with what is left of them."""
+    if turn.next_event != 1:
+        raise IllegalInput("the execution has started")
+    again = list(dict.fromkeys(point.step for point in given.points))
+    turn.event("playbook.initialized", status="RUNNING")
+    turn.event("playbook.continued", status="RUNNING", detail={"continues": given.earlier, "again": again})
+    for point in given.points:
+        if point.run is None or point.loop is None:
+            turn.entering.append(Entry(point.step, point.args, point.loop_results))
+            continue
+        total = turn.plan.steps[point.step].step.timeout.total
+        run = Run(point.run, point.step, loop=point.loop, until=None if total is None else turn.at + total)
+        loops.take_up(turn, run, Entry(point.step, point.args, point.loop_results))
 
 
 def _done(turn: Turn, given: Done) -> None:
@@ -141,7 +160,9 @@ def _run_of(turn: Turn, run_id: int, item: int | None, sink: SinkPoint | None = 
     if run.suspended or (sink is not None and sink.event == "loop.done"):
         fits = run.suspended and sink is not None and sink.event == "loop.done"
     else:
-        fits = item is None if loop is None else item is not None and 0 <= item < loop.cursor and loop.live > 0
+        fits = (
+            item is None if loop is None else item is not None and 0 <= item < (loop.total if loop.redo else loop.cursor) and loop.live > 0
+        )
     if not fits:
         raise IllegalInput(f"run {run.id} of step {run.step} does not wait for {'its end' if item is None else f'item {item}'}")
     return run
@@ -217,3 +238,4 @@ def _broken(turn: Turn, given: Broken) -> None:
         drop(turn, run)
     else:
         turn.finish(run, None, None)
+        turn.leave(run)

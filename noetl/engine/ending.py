@@ -50,12 +50,18 @@ def _complete(turn: Turn) -> None:
 
 
 def _settle_failure(turn: Turn) -> None:
+    for entry in turn.entering:
+        turn.leave_entry(entry)
     turn.entering.clear()
-    issued = {command.run for command in turn.commands if command.item is None}
+    issued = {command.run: command for command in turn.commands if command.item is None}
     turn.commands = [command for command in turn.commands if command.item is not None]
     for run in list(turn.runs.values()):
         if run.loop is not None and run.loop.live == 0 and not run.suspended:
             loops.drop(turn, run)
+        elif run.id in issued and run.loop is None:
+            # Nobody has stored its command, from which its args could be read.
+            del turn.runs[run.id]
+            turn.leave_entry(Entry(run.step, issued[run.id].args, issued[run.id].loop_results))
         elif run.id in issued:
             drop(turn, run)
     if not turn.runs:
@@ -92,6 +98,7 @@ def drop(turn: Turn, run: Run) -> None:
         loops.drop(turn, run)
     else:
         del turn.runs[run.id]
+        turn.leave(run)
 
 
 def abandon(turn: Turn) -> None:
@@ -100,4 +107,6 @@ def abandon(turn: Turn) -> None:
     for run in list(turn.runs.values()):
         if run.loop is not None:
             loops.drop(turn, run)
+        else:
+            turn.leave(run)
     turn.runs.clear()

@@ -53,6 +53,7 @@ def open_run(turn: Turn, entry: Entry) -> None:
         _pass(turn, visit)
     elif turn.failure is not None:
         del turn.runs[run.id]
+        turn.leave_entry(entry)
     else:
         fired = tuple(sorted(visit.fired))
         if fired:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from noetl.engine.memo import FIRST, Paging, SinkPoint
+from noetl.engine.state import LoopState
 from noetl.engine.value import Value
 
 Json = Any
@@ -18,6 +19,26 @@ class Start:
 
     at: float
     payload: Mapping[str, Json]
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """Where an execution goes on that continues another: a step that is entered with these args, or a loop's run with what it has left."""
+
+    step: str
+    args: Mapping[str, Json] = field(default_factory=dict)
+    loop_results: int | None = None
+    run: int | None = None
+    loop: LoopState | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Continue:
+    """The execution begins where an earlier one ended; the state that comes with it has the earlier one's counters."""
+
+    at: float
+    earlier: str
+    points: tuple[Point, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,4 +132,4 @@ class Broken:
     sink: SinkPoint | None = None
 
 
-Input = Start | Done | Failed | Withdrawn | Wake | Cancel | Pause | Resume | Broken
+Input = Start | Continue | Done | Failed | Withdrawn | Wake | Cancel | Pause | Resume | Broken

@@ -36,5 +36,8 @@ def finish(turn: Turn, visit: Visit) -> None:
     kept = error is None or visit.override is not None or visit.unwritten
     place = ("command", visit.command) if visit.command is not None and kept else None
     turn.finish(run, visit.result, place)
-    if error is None and not visit.routed and turn.failure is None:
+    if error is None and not visit.routed and not turn.failed_here:
         follow(turn, visit)
+    if turn.failed_here:
+        turn.entering.clear()
+        turn.leave(run)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from noetl.engine import pages
@@ -55,6 +56,7 @@ def open_loop(turn: Turn, run: Run, entry: Entry) -> None:
     except NoetlError as error:
         del turn.runs[run.id]
         turn.fail({"message": error.message, "type": error.code}, run.step)
+        turn.leave_entry(entry)
         turn.event("call.error", run, error={"message": error.message, "type": error.code})
         return
     pages.reset(turn, plan.step)
@@ -92,16 +94,36 @@ def args_of(turn: Turn, entry: Entry, roots: frozenset[str]) -> Mapping[str, Jso
     return {**entry.args, "loop_results": results.get()}
 
 
+def take_up(turn: Turn, run: Run, entry: Entry) -> None:
+    """Go on with a loop that an earlier execution has left: its row and its items are there, its limit is evaluated anew."""
+    plan = turn.step(run)
+    loop = plan.step.loop
+    assert loop is not None and run.loop is not None
+    try:
+        limit = 1 if loop.mode == "sequential" else _limit(turn, run, loop, args_of(turn, entry, plan.entering_roots))
+    except NoetlError as error:
+        turn.fail({"message": error.message, "type": error.code}, run.step)
+        turn.leave_entry(entry)
+        return
+    run = run.with_loop(replace(run.loop, limit=limit))
+    turn.runs[run.id] = run
+    if run.loop is not None and run.loop.cursor < run.loop.total:
+        issue(turn, run)
+
+
 def issue(turn: Turn, run: Run) -> None:
     """Issue the next items: up to the limit, or a chunk where there is none. A failure at an item's `step.enter` stops it."""
     loop = run.loop
     assert loop is not None
     room = min(loop.total - loop.cursor, CHUNK, (loop.limit - loop.live) if loop.limit else CHUNK)
     at_enter = turn.step(run).rules_at["step.enter"]
+    order = turn.view.known.orders[run.id] if loop.redo else None
+    kept = loop.total - len(order) if order is not None else 0
     issued = 0
     fired: tuple[int, ...] = ()
     while issued < room:
-        item = loop.cursor + issued
+        place = loop.cursor + issued
+        item = place if order is None else order[place - kept]
         turn.event("step.enter", run, item=item, command=turn.next_command)
         if at_enter:
             visit = Visit(run, item)
@@ -169,8 +191,11 @@ def closed(turn: Turn, visit: Visit) -> None:
     if visit.override is not None:
         turn.view.set_aggregate(run.id, visit.override)
     count(turn, run, closed=True, result=visit.override)
-    if not visit.routed and turn.failure is None:
+    if not visit.routed and not turn.failed_here:
         follow(turn, visit)
+    if turn.failed_here:
+        turn.entering.clear()
+        turn.leave(run)
 
 
 def drop(turn: Turn, run: Run) -> None:
@@ -178,6 +203,7 @@ def drop(turn: Turn, run: Run) -> None:
     assert run.loop is not None
     del turn.runs[run.id]
     turn.last_step = run.step
+    turn.leave(run)
     count(turn, run.with_loop(run.loop.withdraw(run.loop.live)), closed=True)
 
 

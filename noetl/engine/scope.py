@@ -18,7 +18,8 @@ class Known:
     """What the caller has loaded of an execution: only names that the plan says will be read need to be here.
 
     `results` are the latest results by step, None where it is known that there is none; `aggregates` and `items` belong to loops, by run;
-    `pages` are what the calls of a pagination have collected so far, by run and item.
+    `pages` are what the calls of a pagination have collected so far, by run and item; `orders` are the items that a loop
+    with `redo` had to issue when its execution began, by run.
     """
 
     execution_id: str
@@ -30,6 +31,7 @@ class Known:
     aggregates: Mapping[int, Value] = field(default_factory=dict)
     items: Mapping[int, Sequence[Json]] = field(default_factory=dict)
     pages: Mapping[tuple[int, int | None], Sequence[Json]] = field(default_factory=dict)
+    orders: Mapping[int, Sequence[int]] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
     spec: Json = None
 

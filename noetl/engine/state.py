@@ -13,7 +13,10 @@ TERMINAL: frozenset[str] = frozenset({"COMPLETED", "FAILED", "CANCELLED"})
 
 @dataclass(frozen=True, slots=True)
 class LoopState:
-    """How far a loop is. `cursor` is the next item to issue, `live` the items issued and not finished; `limit` 0 means no limit."""
+    """How far a loop is. `cursor` counts the items that were issued, `live` those of them that are not finished; `limit` 0 means no limit.
+
+    With `redo` the loop goes on where an earlier execution left it: which items are still to be issued is written in its row.
+    """
 
     total: int
     limit: int
@@ -21,6 +24,7 @@ class LoopState:
     live: int = 0
     done: int = 0
     failed: int = 0
+    redo: bool = False
 
     @property
     def closing(self) -> bool:
@@ -34,15 +38,16 @@ class LoopState:
 
     def issue(self, number: int) -> LoopState:
         """Return the loop with so many items more issued."""
-        return LoopState(self.total, self.limit, self.cursor + number, self.live + number, self.done, self.failed)
+        return LoopState(self.total, self.limit, self.cursor + number, self.live + number, self.done, self.failed, self.redo)
 
     def finish(self, failed: bool) -> LoopState:
         """Return the loop with one of its live items finished."""
-        return LoopState(self.total, self.limit, self.cursor, self.live - 1, self.done + (not failed), self.failed + failed)
+        done = self.done + (not failed)
+        return LoopState(self.total, self.limit, self.cursor, self.live - 1, done, self.failed + failed, self.redo)
 
     def withdraw(self, number: int) -> LoopState:
         """Return the loop with so many items live no more, though neither done nor failed."""
-        return LoopState(self.total, self.limit, self.cursor, self.live - number, self.done, self.failed)
+        return LoopState(self.total, self.limit, self.cursor, self.live - number, self.done, self.failed, self.redo)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,19 @@ class Run:
     def suspend(self) -> Run:
         """Return the run of a loop whose end waits for a sink."""
         return Run(self.id, self.step, self.routed, self.fired, self.loop, True, self.until)
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What an execution that did not complete leaves undone: a run that did not end well, or, with args, a step that was not entered.
+
+    A run's own args are with its first command, or in its loop's row.
+    """
+
+    step: str
+    run: int | None = None
+    args: Mapping[str, Json] | None = None
+    loop_results: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +116,7 @@ class State:
     paused: Paused | None = None
     cause: Mapping[str, Json] | None = None
     output: Json = None
+    left: tuple[Left, ...] = ()
 
 
 def encode(state: State) -> dict[str, Json]:
@@ -113,6 +132,8 @@ def encode(state: State) -> dict[str, Json]:
             document[name] = value
     if state.end_ran:
         document["end_ran"] = True
+    if state.left:
+        document["left"] = [[left.step, left.run, left.args, left.loop_results] for left in state.left]
     if state.paused is not None:
         document["paused"] = {"at": state.paused.at, "reason": state.paused.reason, "by": state.paused.by}
     return document
@@ -137,12 +158,15 @@ def decode(document: Mapping[str, Json]) -> State:
         paused=Paused(**document["paused"]) if "paused" in document else None,
         cause=document.get("cause"),
         output=document.get("output"),
+        left=tuple(Left(*left) for left in document.get("left", ())),
     )
 
 
 def _encode_run(run: Run) -> list[Json]:
     loop = run.loop
-    counts = None if loop is None else [loop.total, loop.limit, loop.cursor, loop.live, loop.done, loop.failed]
+    counts: list[Json] | None = None
+    if loop is not None:
+        counts = [loop.total, loop.limit, loop.cursor, loop.live, loop.done, loop.failed, *([True] if loop.redo else [])]
     rest = [run.suspended, run.until] if run.suspended or run.until is not None else []
     return [run.id, run.step, run.routed, list(run.fired), counts, *rest]
 

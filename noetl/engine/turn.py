@@ -10,7 +10,7 @@ from typing import Any
 from noetl.engine.outcome import Command, Event, Finish, LoopRow, Outcome, Page, Variable
 from noetl.engine.plan import Plan, StepPlan
 from noetl.engine.scope import Known, View
-from noetl.engine.state import Run, State
+from noetl.engine.state import Left, Run, State
 from noetl.engine.value import Value
 from noetl.errors import NoetlError
 
@@ -55,6 +55,8 @@ class Turn:
         self.paused = state.paused
         self.cause = self.view.cause = state.cause
         self.output = state.output
+        self.left: list[Left] = list(state.left)
+        self.failed_here = False
         self.entering: deque[Entry] = deque()
         self.entered = 0
         self.commands: list[Command] = []
@@ -129,8 +131,19 @@ class Turn:
 
     def fail(self, error: Mapping[str, Json], step: str | None = None) -> None:
         """Note the execution's failure; the first one is the one that is told."""
+        self.failed_here = True
         if self.failure is None:
             self.failure = {**error, **({"step": step} if step else {})}
+
+    def leave(self, run: Run) -> None:
+        """Note a run that does not end well: what continues this execution begins there. What deals with a failure is no part of it."""
+        if self.cause is None:
+            self.left.append(Left(run.step, run.id))
+
+    def leave_entry(self, entry: Entry) -> None:
+        """Note a step that is not entered any more."""
+        if self.cause is None:
+            self.left.append(Left(entry.step, None, entry.args, entry.loop_results))
 
     def outcome(self) -> Outcome:
         """Freeze what has followed."""
@@ -149,6 +162,7 @@ class Turn:
             paused=self.paused,
             cause=self.cause,
             output=self.output,
+            left=tuple(self.left),
         )
         return Outcome(
             state=state,

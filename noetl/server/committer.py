@@ -28,7 +28,7 @@ from noetl.server.evaluator import Evaluator, Exceeded
 from noetl.server.execution import Execution, anew
 from noetl.server.loader import Loader
 from noetl.server.pending import Begin, Pending, Report, Signal, Write, broken_input, engine_input
-from noetl.store.postgres import Database, Kept, MovedOn, NotLeased, Outdated, Unstorable
+from noetl.store.postgres import Database, Kept, MovedOn, NotLeased, Outdated, Transaction, Unstorable
 
 logger = logging.getLogger("noetl.server")
 REMEMBERED = 5000
@@ -99,6 +99,13 @@ class Committer:
             self._ready.append(eid)
             self._work.set()
         return pending.future
+
+    async def begin_copied(self, begin: Begin, outcome: Outcome, transaction: Transaction) -> Callable[[], None]:
+        """Store a new execution and what follows from its beginning in a transaction; call what is returned once that is committed."""
+        write = Write(begin.execution)
+        write.add(begin, outcome, self._clock())
+        withdrawn = await self._apply([write], transaction)
+        return lambda: self._settled(write, withdrawn.get(begin.execution.id))
 
     def signal(self, execution_id: int, given: Input) -> asyncio.Future[str]:
         """Tell an execution that something happened."""
@@ -199,7 +206,7 @@ class Committer:
                 self._settled(write, withdrawn.get(write.execution.id))
                 self._release(write.execution.id)
 
-    async def _apply(self, writes: list[Write], where: Database | Kept) -> dict[int, dict[int, int]]:
+    async def _apply(self, writes: list[Write], where: Database | Kept | Transaction) -> dict[int, dict[int, int]]:
         """Store writes, all or nothing; return how many commands of which runs were withdrawn."""
         begun, moved = [], []
         for write in sorted(writes, key=lambda write: write.execution.id):

@@ -80,6 +80,7 @@ class Execution:
     commands: dict[int, Issued] = field(default_factory=dict)
     given: dict[int, Given] = field(default_factory=dict)
     pages: dict[tuple[int, int | None], list[Json]] = field(default_factory=dict)
+    orders: dict[int, Sequence[int]] = field(default_factory=dict)
     evicted: set[str] = field(default_factory=set)
 
     def known(self, env: Mapping[str, str]) -> Known:
@@ -94,6 +95,7 @@ class Execution:
             aggregates=self.aggregates,
             items=self.items,
             pages=self.pages,
+            orders=self.orders,
             env=env,
             spec=self.plan.playbook.spec,
         )
@@ -129,6 +131,7 @@ class Execution:
                 self.items.pop(row.run, None)
                 self.aggregates.pop(row.run, None)
                 self.loops.pop(row.run, None)
+                self.orders.pop(row.run, None)
         for page in outcome.pages:
             self.pages.setdefault((page.run, page.item), []).append(page.value)
         for command in outcome.commands:

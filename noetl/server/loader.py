@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from noetl.engine import loops
-from noetl.engine.inputs import Done, Failed, Input, Start, Wake
+from noetl.engine.inputs import Continue, Done, Failed, Input, Start, Wake
 from noetl.engine.memo import SinkPoint
 from noetl.engine.plan import NOTHING, Plan, Uses
 from noetl.engine.state import State, decode
@@ -210,6 +210,12 @@ class Loader:
             execution.items[run] = [item for chunk in chunks for item in loads(chunk["items"])]
         return execution.items[run]
 
+    async def order(self, execution: Execution, run: int) -> None:
+        """Read which items a loop that goes on still had to issue when its execution began, unless it is in memory."""
+        if run not in execution.orders:
+            row = await self._database.row("load_redo", execution.id, run)
+            execution.orders[run] = loads(row["redo"]) if row is not None and row["redo"] is not None else []
+
     async def loop(self, execution: Execution, run: int) -> LoopInfo:
         """Read what items need to know of their loop, unless it is in memory."""
         if run not in execution.loops:
@@ -227,6 +233,8 @@ class Loader:
             if run.loop is None:
                 continue
             plan = execution.plan.steps[run.step]
+            if run.loop.redo:
+                await self.order(execution, run.id)
             if isinstance(given, Wake) and run.loop.closing and run.id not in execution.aggregates:
                 execution.aggregates[run.id] = await self.aggregate(execution, run.id)
                 plain = plain and execution.aggregates[run.id].size <= INLINE
@@ -282,6 +290,9 @@ class Loader:
                 and given.run not in execution.items
             ):
                 return None
+            run = execution.state.runs.get(given.run)
+            if run is not None and run.loop is not None and run.loop.redo and run.id not in execution.orders:
+                return None
             if isinstance(given, Done) and given.result.size > INLINE and not is_trivial(execution.plan, execution.state, given.run):
                 return False
         return plain
@@ -296,6 +307,11 @@ def reads(plan: Plan, state: State, given: Input) -> tuple[Uses, bool]:
     match given:
         case Start():
             return plan.starting, plan.starting_plain
+        case Continue():
+            entered = [plan.steps[point.step] for point in given.points]
+            passed = [step for step in entered if step.passes]
+            uses = frozenset().union(*(step.entering for step in entered), *(step.routing for step in passed))
+            return uses, all(step.entering_plain for step in entered) and all(step.plain for step in passed)
         case Done() | Failed():
             run = state.runs.get(given.run)
             if run is None:

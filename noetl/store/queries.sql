@@ -120,6 +120,9 @@ SELECT value FROM page WHERE execution_id = $1 AND run_id = $2 AND item = $3 ORD
 -- name: load_items
 SELECT items FROM loop_items WHERE execution_id = $1 AND run_id = $2 ORDER BY chunk
 
+-- name: load_redo
+SELECT redo FROM loop WHERE execution_id = $1 AND run_id = $2
+
 -- name: load_loop
 SELECT args, loop_results, total, iterator FROM loop WHERE execution_id = $1 AND run_id = $2
 
@@ -311,7 +314,8 @@ SELECT p.pool, (SELECT count(*) FROM worker w WHERE w.pool = p.pool AND w.status
 FROM (SELECT pool FROM worker WHERE status <> 'gone' UNION SELECT pool FROM command WHERE status = 'waiting') p ORDER BY p.pool
 
 -- name: executions
-SELECT execution_id, path, version, catalog_id, status, start_time, end_time, parent_execution_id, error,
+SELECT execution_id, path, version, catalog_id, status, start_time, end_time, parent_execution_id, error, continues,
+       (SELECT max(n.execution_id) FROM execution n WHERE n.continues = execution.execution_id) AS continued_by,
        extract(epoch FROM coalesce(end_time, now()) - start_time)::float8 AS duration
 FROM execution
 WHERE ($1::text IS NULL OR status = $1) AND ($2::text IS NULL OR path = $2) AND ($3::bigint IS NULL OR execution_id < $3)
@@ -319,9 +323,72 @@ WHERE ($1::text IS NULL OR status = $1) AND ($2::text IS NULL OR path = $2) AND 
 ORDER BY execution_id DESC LIMIT $5
 
 -- name: execution
-SELECT execution_id, path, version, catalog_id, status, start_time, end_time, parent_execution_id, error, payload, state,
+SELECT execution_id, path, version, catalog_id, status, start_time, end_time, parent_execution_id, error, payload, state, continues,
+       (SELECT max(n.execution_id) FROM execution n WHERE n.continues = execution.execution_id) AS continued_by,
        extract(epoch FROM coalesce(end_time, now()) - start_time)::float8 AS duration
 FROM execution WHERE execution_id = $1
+
+-- name: retry_lock
+-- Of those who continue an execution at the same moment, one comes first; the others see what it has begun.
+SELECT c.execution_id FROM (SELECT execution_id FROM execution WHERE execution_id = $1 FOR UPDATE) e
+LEFT JOIN execution c ON c.continues = e.execution_id AND c.status IN ('RUNNING', 'PAUSED')
+
+-- name: retry_runs
+-- The first command of each of these runs, or of the last run of a step: what the run was entered with.
+SELECT DISTINCT ON (run_id) step, run_id, input FROM command
+WHERE execution_id = $1 AND item IS NULL AND (run_id = ANY($2::integer[]) OR step = $3) ORDER BY run_id, command_id
+
+-- name: retry_loops
+SELECT step, run_id, args, loop_results, total, done, failed, cancelled FROM loop
+WHERE execution_id = $1 AND (run_id = ANY($2::integer[]) OR step = $3) ORDER BY run_id
+
+-- name: retry_items
+-- The items of a loop whose last command is done.
+SELECT item FROM (SELECT DISTINCT ON (item) item, status FROM command
+                  WHERE execution_id = $1 AND run_id = $2 AND item IS NOT NULL ORDER BY item, command_id DESC) l
+WHERE status = 'done' ORDER BY item
+
+-- name: retry_copy_commands
+-- What was done, but for these runs: `$3`. Of those in `$4`, that are loops, the items that are done.
+INSERT INTO command (execution_id, command_id, run_id, step, item, kind, pool, status, fence, worker_id, attempt, lost, input, result, error,
+                     created_at, available_at, claimed_at, started_at, finished_at)
+SELECT $2, command_id, run_id, step, item, kind, pool, status, fence, worker_id, attempt, lost, input, result, error,
+       created_at, available_at, claimed_at, started_at, finished_at
+FROM (SELECT c.*, CASE WHEN c.run_id = ANY($4::integer[])
+                       THEN last_value(c.status) OVER (PARTITION BY c.run_id, c.item ORDER BY c.command_id
+                                                       ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING) END AS ended
+      FROM command c WHERE c.execution_id = $1 AND NOT c.run_id = ANY($3::integer[])) k
+WHERE status IN ('done', 'failed') AND (NOT run_id = ANY($4::integer[]) OR (ended = 'done' AND item IS NOT NULL))
+
+-- name: retry_copy_chunks
+-- The pieces of the results that were copied.
+INSERT INTO chunk (execution_id, command_id, fence, number, size, body)
+SELECT $2, k.command_id, k.fence, k.number, k.size, k.body
+FROM command c JOIN chunk k ON k.execution_id = $1 AND k.command_id = c.command_id AND k.fence = c.fence
+WHERE c.execution_id = $2 AND c.status = 'done' AND c.result IS NULL
+
+-- name: retry_copy_loops
+INSERT INTO loop (execution_id, run_id, step, iterator, total, issued, done, failed, cancelled, closed, args, loop_results, result,
+                  created_at, closed_at)
+SELECT $2, run_id, step, iterator, total, issued, done, failed, cancelled, closed, args, loop_results, result, created_at, closed_at
+FROM loop WHERE execution_id = $1 AND NOT run_id = ANY($3::integer[]) AND NOT run_id = ANY($4::integer[])
+
+-- name: retry_copy_loop
+-- A loop that goes on: `$4` of its items are done, `$5` are still to be issued.
+INSERT INTO loop (execution_id, run_id, step, iterator, total, issued, done, failed, cancelled, closed, args, loop_results, created_at, redo)
+SELECT $2, run_id, step, iterator, total, $4, $4, 0, 0, false, args, loop_results, created_at, $5::json
+FROM loop WHERE execution_id = $1 AND run_id = $3
+
+-- name: retry_copy_items
+INSERT INTO loop_items (execution_id, run_id, chunk, items)
+SELECT $2, run_id, chunk, items FROM loop_items WHERE execution_id = $1 AND NOT run_id = ANY($3::integer[])
+
+-- name: retry_copy_variables
+INSERT INTO variable (execution_id, name, value, type, source_step, created_at)
+SELECT $2, name, value, type, source_step, created_at FROM variable WHERE execution_id = $1
+
+-- name: retry_begun
+UPDATE execution SET continues = $2 WHERE execution_id = $1
 
 -- name: why_execution
 SELECT execution_id, path, version, status, start_time, end_time, error, state, due_at FROM execution WHERE execution_id = $1

@@ -88,6 +88,52 @@ def resume(_context: Context, execution_id: str) -> None:
     say(f"execution {execution_id}: {answer['status']}\n  watch it: noetl execution follow {execution_id}")
 
 
+@verb(
+    positional=_ID,
+    help={
+        **EXECUTION,
+        **JSON,
+        "from": "go on at this step, with the args of its last run; what follows from it is done again",
+        "failed-items": "of loops that have failed, run only the items that are not done",
+        "version": "of the playbook: same (default) or latest",
+        "dry-run": "show what would run again and what is kept, and change nothing",
+        "follow": "show the new execution live, and exit as it ends",
+    },
+)
+def retry(
+    _context: Context,
+    execution_id: str,
+    from_: str = "",
+    failed_items: bool = False,
+    version: str = "same",
+    dry_run: bool = False,
+    follow: bool = False,
+    json: bool = False,
+) -> None:
+    """Continue an execution that ended, from where it failed.
+
+    A new execution begins: what is done is kept, with its results, variables and finished items, and is not run again.
+    """
+    from noetl.ops import answers, continuation
+    from noetl.ops.client import connect
+    from noetl.tasks.printing import print_follow
+
+    client, path = connect(read_settings()), f"/api/executions/{execution_id}/retry"
+    wanted = {"from": from_ or None, "failed_items": failed_items, "version": version}
+    planned = client.post(path, {**wanted, "dry_run": True})
+    if dry_run:
+        say(answers.as_json(planned) if json else continuation.text(planned))
+        return
+    if not json:
+        say(continuation.text(planned))
+    begun = client.post(path, wanted)
+    say(answers.as_json(begun) if json else f"execution {begun['execution_id']} continues {execution_id}")
+    if follow:
+        print_follow(client, begun["execution_id"], json)
+    elif not json:
+        say(f"  watch it: noetl execution follow {begun['execution_id']}")
+
+
 @verb(positional=_ID, help={**EXECUTION, **JSON})
 def why(_context: Context, execution_id: str, json: bool = False) -> None:
     """Explain what an execution waits for, and what to type.

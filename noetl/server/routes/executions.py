@@ -357,6 +357,8 @@ def _summary(row: Mapping[str, Any]) -> dict[str, Json]:
         "end_time": iso(row["end_time"]),
         "duration": round(row["duration"], 4),
         "parent_execution_id": str(row["parent_execution_id"]) if row["parent_execution_id"] else None,
+        "continues": str(row["continues"]) if row["continues"] else None,
+        "continued_by": str(row["continued_by"]) if row["continued_by"] else None,
         "error": raw(row["error"]),
     }
 

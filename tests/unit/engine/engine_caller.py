@@ -9,7 +9,7 @@ from typing import Any
 
 from noetl.engine import loops, memo
 from noetl.engine.advance import advance
-from noetl.engine.inputs import Broken, Cancel, Done, Failed, Input, Pause, Resume, Start, Wake, Withdrawn
+from noetl.engine.inputs import Broken, Cancel, Continue, Done, Failed, Input, Pause, Resume, Start, Wake, Withdrawn
 from noetl.engine.outcome import Command, Event, LoopRow, Outcome
 from noetl.engine.plan import Plan, Uses
 from noetl.engine.scope import Known
@@ -48,6 +48,7 @@ class Caller:
         self.items: dict[int, Sequence[Json]] = {}
         self.ended: dict[int, tuple[Command, str, Value | None, Mapping[str, Json] | None]] = {}
         self.pages: dict[tuple[int, int | None], list[Json]] = {}
+        self.orders: Mapping[int, Sequence[int]] = {}
         self.overrides: dict[int, Value] = {}
         self.events: list[Event] = []
         self.issued: list[Command] = []
@@ -118,11 +119,16 @@ class Caller:
             payload=self.payload,
             variables=dict(self.variables) if roots - self.plan.step_names else {},
             results={step: value for step, value in self.results.items() if step in wanted},
-            aggregates={run.id: self._aggregate(run.id) for run in self.state.runs.values() if run.loop is not None and run.loop.closing}
+            aggregates={
+                run.id: self._aggregate(run.id)
+                for run in self.state.runs.values()
+                if run.id in self.loops and run.loop is not None and run.loop.closing
+            }
             if isinstance(given, Wake)
             else {},
             items=items,
             pages={place: list(found) for place, found in self.pages.items()},
+            orders=self.orders,
             env={"HOME": "/home/me"},
             spec=self.plan.playbook.spec,
         )
@@ -131,6 +137,8 @@ class Caller:
         match given:
             case Start():
                 return self.plan.starting
+            case Continue():
+                return frozenset().union(*(self.plan.steps[point.step].entering for point in given.points))
             case Done(run=run) | Failed(run=run):
                 return self.plan.steps[self.state.runs[run].step].routing if run in self.state.runs else frozenset()
             case Wake():

@@ -17,14 +17,15 @@ import pytest
 import yaml
 from engine_caller import Caller, playbook
 
-from noetl.engine.inputs import Broken, Cancel, Input, Pause, Resume, Start, Wake, Withdrawn
-from noetl.engine.outcome import Command, Event, Outcome
+from noetl.engine.inputs import Broken, Cancel, Continue, Input, Pause, Point, Resume, Start, Wake, Withdrawn
+from noetl.engine.outcome import Command, Event, LoopRow, Outcome
+from noetl.engine.state import LoopState, State
 from noetl.engine.turn import IllegalInput
 
 Json = Any
 FOLDER = Path(__file__).parents[2] / "cases" / "engine"
 TOP = ("workload", "spec", "workbook", "input", "output", "on_failure", "pool")
-INPUTS = ("start", "done", "failed", "broken", "pause", "resume", "wake", "cancel", "withdrawn")
+INPUTS = ("start", "continue", "done", "failed", "broken", "pause", "resume", "wake", "cancel", "withdrawn")
 
 
 def cases() -> Iterator[Any]:
@@ -70,6 +71,8 @@ def input_of(caller: Caller, word: str, entry: Mapping[str, Json]) -> Input:
     match word:
         case "start":
             return Start(caller.at, told or {})
+        case "continue":
+            return continuing(caller, told)
         case "wake":
             return Wake(caller.at)
         case "cancel":
@@ -90,6 +93,19 @@ def input_of(caller: Caller, word: str, entry: Mapping[str, Json]) -> Input:
         case "failed":
             return caller.failure(command, error_of(entry))
     return Broken(caller.at, error_of(entry), command.id, command.run, command.item, command.sink)
+
+
+def continuing(caller: Caller, told: Mapping[str, Json]) -> Input:
+    """Return what continues an earlier execution, that had come to these counters."""
+    points = tuple(Point(**{**point, "loop": LoopState(*point["loop"])} if "loop" in point else point) for point in told["points"])
+    if caller.state == State():
+        caller.state = State(next_run=told["counters"][0], next_command=told["counters"][1])
+        caller.orders = told["orders"]
+        for point in points:
+            if point.run is not None and point.loop is not None:
+                loop = point.loop
+                caller.loops[point.run] = LoopRow(point.run, point.step, loop.total, loop.cursor, loop.done, loop.failed, 0, False)
+    return Continue(caller.at, "6", points)
 
 
 def error_of(entry: Mapping[str, Json]) -> Mapping[str, Json]:
@@ -154,6 +170,9 @@ SEEN: Mapping[str, Callable[[Caller, Outcome], Json]] = {
     "wake": lambda caller, outcome: outcome.wake if not outcome.wake else round(outcome.wake - caller.at, 6),
     "withdraw": lambda caller, outcome: outcome.withdraw,
     "revoke": lambda caller, outcome: outcome.revoke,
+    "left": lambda caller, outcome: [
+        f"{left.step} {dict(left.args)}" if left.args is not None else f"{left.step} run {left.run}" for left in outcome.state.left
+    ],
     "logs": lambda caller, outcome: list(outcome.logs),
     "last_step": lambda caller, outcome: outcome.state.last_step,
     "illegal": lambda caller, outcome: None,

@@ -29,7 +29,9 @@ def test_the_verbs_are_there() -> None:
     assert names >= {f"worker.{one}" for one in ("start", "stop", "restart", "list", "logs")}
     assert names >= {f"db.{one}" for one in ("init", "validate", "reset")}
     assert names >= {f"catalog.{one}" for one in ("register", "list", "get", "validate")}
-    assert names >= {f"execution.{one}" for one in ("list", "get", "status", "cancel", "pause", "resume", "why", "events", "follow")}
+    assert names >= {
+        f"execution.{one}" for one in ("list", "get", "status", "cancel", "pause", "resume", "retry", "why", "events", "follow")
+    }
 
 
 @pytest.mark.parametrize(("name", "task"), ALL, ids=[name for name, _ in ALL])
