@@ -44,7 +44,7 @@ _OTHER_WORDS = {"dict": "mapping", "str": "string", "map": "mapping", "int": "in
 
 
 class BadInput(NoetlError):
-    """A payload that does not fit what its playbook declares; `details["problems"]` has a mapping of name and message for each."""
+    """A payload that does not fit what its playbook declares; `details["inputs"]` has a mapping of name and message for each."""
 
     code = "bad_input"
     http_status = 422
@@ -155,7 +155,7 @@ def check_payload(inputs: Mapping[str, InputSpec] | None, more: Collection[str],
     if problems:
         listed = "; ".join(problem["message"] for problem in problems)
         hint = f"inputs: {', '.join(f'{name} ({spec.type})' for name, spec in inputs.items())}" if inputs else "it takes no inputs"
-        raise BadInput(f"{where}: {listed}", hint, details={"problems": problems})
+        raise BadInput(f"{where}: {listed}", hint, details={"inputs": problems})
 
 
 def _problems(inputs: Mapping[str, InputSpec], more: Collection[str], payload: Mapping[str, Json]) -> Iterator[dict[str, Any]]:

@@ -6,6 +6,8 @@ import pytest
 
 from noetl.errors import PlaybookError, UsageError
 from noetl.ops import run
+from noetl.playbook.inputs import BadInput
+from noetl.playbook.parse import parse
 
 
 @pytest.mark.parametrize(
@@ -58,3 +60,15 @@ def test_a_broken_playbook_is_found_before_anything_starts(tmp_path: Path) -> No
     broken.write_text("a: [1\n")
     with pytest.raises(PlaybookError):
         run.read_playbook(str(broken))
+
+
+def test_words_become_values_of_the_playbook_s_inputs_and_what_does_not_fit_is_refused() -> None:
+    playbook = parse(
+        "apiVersion: noetl.io/v2\nkind: Playbook\nmetadata: {name: p}\n"
+        "input: {n: {type: integer, required: true}, code: string}\nworkflow: [{step: start}]\n"
+    )
+    assert run.payload("", ["n=3", "code=007"], playbook) == {"n": 3, "code": "007"}
+    with pytest.raises(BadInput) as raised:
+        run.payload("", ["n=three", "cod=1"], playbook)
+    assert raised.value.exit_code == 2
+    assert [problem["name"] for problem in raised.value.details["inputs"]] == ["n", "cod"]

@@ -18,7 +18,7 @@ def problems(payload: dict[str, object]) -> dict[str, str]:
     try:
         check_payload(SPECS, {"w"}, payload, "playbook p")
     except BadInput as error:
-        return {problem["name"]: problem["message"] for problem in error.details["problems"]}
+        return {problem["name"]: problem["message"] for problem in error.details["inputs"]}
     return {}
 
 
