@@ -86,6 +86,13 @@ class Bus:
         except UNREACHABLE as error:
             raise Unavailable(f"the stream {subjects.STREAM} cannot be made: {error}", "see: noetl logs nats") from error
 
+    async def delete_stream(self) -> None:
+        """Delete the stream with every ring in it; raise Unavailable where that fails."""
+        try:
+            await self._js.delete_stream(subjects.STREAM)
+        except UNREACHABLE as error:
+            raise Unavailable(f"the stream {subjects.STREAM} cannot be deleted: {error}", "see: noetl logs nats") from error
+
     async def ring(self, commands: Iterable[tuple[str, int, int]]) -> None:
         """Ring for commands (pool, execution, command); a ring that is lost is made good by the sweep."""
         if self._nats is None or not self._nats.is_connected:

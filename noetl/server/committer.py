@@ -203,7 +203,12 @@ class Committer:
                 self._spawn(self._careful(write.execution.id, write.pendings))
         else:
             for write in writes:
-                self._settled(write, withdrawn.get(write.execution.id))
+                try:
+                    self._settled(write, withdrawn.get(write.execution.id))
+                except Exception:
+                    # What is committed stands; what was to follow from it here, the sweep finds. This loop must go on.
+                    logger.exception("execution %d: what follows a commit went wrong", write.execution.id)
+                    self._memory.pop(write.execution.id, None)
                 self._release(write.execution.id)
 
     async def _apply(self, writes: list[Write], where: Database | Kept | Transaction) -> dict[int, dict[int, int]]:

@@ -286,6 +286,7 @@ class Loader:
                 return None
             if (
                 given.item is not None
+                and given.run in execution.state.runs
                 and execution.plan.steps[execution.state.runs[given.run].step].reads_items
                 and given.run not in execution.items
             ):

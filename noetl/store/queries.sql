@@ -154,7 +154,7 @@ WHERE c.worker_id = $1 AND c.status = 'running'
                   WHERE c.execution_id = held.execution_id AND c.command_id = held.command_id AND c.fence = held.fence)
 
 -- name: heartbeat_not_lost
--- A worker whose heartbeats were not answered for a while lives: what was taken from it meanwhile was not lost under it.
+-- A worker that was not heard of for a while lives (it was stopped, or its server was away): what was taken from it was not lost under it.
 UPDATE command c SET lost = greatest(c.lost - 1, 0)
 FROM unnest($1::bigint[], $2::integer[], $3::integer[]) AS held(execution_id, command_id, fence)
 WHERE c.execution_id = held.execution_id AND c.command_id = held.command_id AND c.status IN ('waiting', 'running')
@@ -192,12 +192,12 @@ SELECT pg_try_advisory_xact_lock(hashtextextended('noetl.sweep', 0))
 
 -- name: sweep_leases
 -- Leases that ran out, or that their worker twice did not list, wait again. A worker that lives and does not list a command has never heard
--- of it: only what ran out is counted as lost.
+-- of it: only what ran out is counted as lost. What the engine itself waits for ends otherwise.
 UPDATE command c
 SET status = 'waiting', worker_id = NULL, lease_until = NULL, claimed_at = NULL, fence = c.fence + 1, unlisted = 0,
     lost = c.lost + CASE WHEN c.unlisted >= 2 THEN 0 ELSE 1 END
 FROM (SELECT r.execution_id, r.command_id FROM command r
-      WHERE r.status = 'running' AND (r.unlisted >= 2 OR (r.lease_until < now() AND r.lost < $1))
+      WHERE r.status = 'running' AND r.pool <> '@engine' AND (r.unlisted >= 2 OR (r.lease_until < now() AND r.lost < $1))
       ORDER BY r.execution_id, r.command_id LIMIT 1000 FOR UPDATE SKIP LOCKED) gone
 WHERE c.execution_id = gone.execution_id AND c.command_id = gone.command_id
 RETURNING c.execution_id, c.command_id, c.pool

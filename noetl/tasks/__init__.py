@@ -7,7 +7,7 @@ from noetl.tasks import catalog, db, development, everything, execution, server,
 ns = Collection()
 for _verb in (everything.up, everything.down, everything.ps, everything.logs, everything.demo, everything.run):
     ns.add_task(_verb)
-for _verb in (development.test, development.lint, development.bench):
+for _verb in (development.test, development.lint, development.bench, development.chaos):
     ns.add_task(_verb)
 for _noun in (server, worker, db, catalog, execution):
     ns.add_collection(Collection.from_module(_noun))

@@ -19,7 +19,7 @@ from noetl.tasks.verb import note, verb
 _CHECKS = (
     ("ruff", "check", "."),
     ("ruff", "format", "--check", "."),
-    ("mypy", "--strict", "noetl"),
+    ("mypy", "--strict", "noetl", "chaos"),
     ("lint-imports",),
 )
 
@@ -54,6 +54,19 @@ def lint(_context: Context) -> None:
 def bench(_context: Context, json: bool = False, only: str = "") -> None:
     """Measure noetl beside this machine's own limits."""
     _check([sys.executable, "-m", "benchmarks", *(["--json"] if json else []), *(["--only", only] if only else [])])
+
+
+@verb(
+    help={
+        **JSON,
+        "seconds": "how long processes are killed and stopped",
+        "seed": "repeat the plan of this seed",
+    }
+)
+def chaos(_context: Context, seconds: float = 60.0, seed: int = -1, json: bool = False) -> None:
+    """Break a stack of its own while it works, and prove that nothing was lost."""
+    seeded = ["--seed", str(seed)] if seed >= 0 else []
+    _check([sys.executable, "-m", "chaos", "--seconds", f"{seconds:g}", *seeded, *(["--json"] if json else [])])
 
 
 def _checkout() -> Path:

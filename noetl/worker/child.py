@@ -10,6 +10,7 @@ import inspect
 import os
 import shutil
 import socket
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -131,6 +132,8 @@ class Child:
         return (Masks(secrets).json(text) if secrets and not _gives_secrets(job) else text), failure
 
     def _call(self, job: dict[str, Any], secrets: set[str]) -> Json:
+        if job["until"] is not None and time.monotonic() > job["until"]:
+            self._fetch("lease", "")
         for path, file in job["stored"]:
             _place(job, path, file)
         is_sink = job["sink"] is not None

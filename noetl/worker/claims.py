@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -32,7 +33,7 @@ class Claims:
         worker_id: str,
         pool: str,
         nats_url: Secret | None,
-        take: Callable[[Sequence[dict[str, Json]]], Awaitable[None]],
+        take: Callable[[Sequence[dict[str, Json]], float], Awaitable[None]],
         cancelled: Callable[[str], None],
     ) -> None:
         self._api = api
@@ -108,12 +109,13 @@ class Claims:
         slots = self._slots
         while (most := slots.free) > 0:
             slots.promised += most
+            asked = time.monotonic()
             try:
                 question = {"worker_id": self._worker_id, "pool": self._pool, "most": most, "wait": seconds}
                 commands = (await self._api.claim(question))["commands"]
             finally:
                 slots.promised -= most
-            await self._take(commands)
+            await self._take(commands, asked)
             if len(commands) < most:
                 return
 

@@ -15,7 +15,7 @@ from noetl.errors import NoetlError
 from noetl.playbook.duration import seconds
 from noetl.playbook.model import Json
 from noetl.tools.registry import KINDS, SINKS
-from noetl.worker import frames
+from noetl.worker import frames, process_tree
 from noetl.worker.job import Done, Failed, Job, Key, Large, Outcome
 from noetl.worker.supervisor import describe
 
@@ -175,6 +175,9 @@ class Child(asyncio.Protocol):
             self._give_up()
 
     def _give_up(self) -> None:
+        if not self._exited and self.pid:
+            # Whoever forked it does not answer, perhaps because it is stopped: it is killed without its help.
+            process_tree.kill_tree(self.pid)
         self._hung_up = True
         self.close()
         if self.job is not None:

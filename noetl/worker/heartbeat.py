@@ -6,6 +6,7 @@ import http.client
 import json
 import logging
 import threading
+import time
 import urllib.parse
 from collections.abc import Callable
 from typing import Any
@@ -16,18 +17,26 @@ logger = logging.getLogger("noetl.worker")
 Json = Any
 
 
+Heard = Callable[[dict[str, Json], list[list[Json]], float], None]
+"""What takes the answer to a heartbeat, the leases that it listed, and when it was sent (monotonic)."""
+
+
 class Heartbeat:
     """Sends what `describe` returns every so many seconds and hands the answer on."""
 
     def __init__(
-        self, url: str, token: Secret, seconds: float, describe: Callable[[], dict[str, Json]], heard: Callable[[dict[str, Json]], None]
+        self,
+        url: str,
+        token: Secret,
+        seconds: float,
+        describe: Callable[[], dict[str, Json]],
+        heard: Heard,
     ) -> None:
         self._url = urllib.parse.urlsplit(url)
         self._headers = {"Authorization": f"Bearer {token.reveal()}", "Content-Type": "application/json"}
         self._seconds = seconds
         self._describe = describe
         self._heard = heard
-        self._unanswered = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
@@ -44,14 +53,13 @@ class Heartbeat:
         while not self._stop.wait(self._seconds):
             try:
                 connection = connection or self._connect()
-                document = {**self._describe(), "unanswered": self._unanswered}
-                self._unanswered += 1
+                sent = time.monotonic()
+                document = self._describe()
                 connection.request("POST", f"{self._url.path.rstrip('/')}/api/worker/heartbeat", json.dumps(document), self._headers)
                 response = connection.getresponse()
                 body = response.read()
                 if response.status == 200:
-                    self._unanswered = 0
-                    self._heard(json.loads(body))
+                    self._heard(json.loads(body), document["held"], sent)
                 else:
                     logger.warning("the heartbeat was answered %d", response.status)
             except (OSError, http.client.HTTPException, ValueError) as error:

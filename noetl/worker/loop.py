@@ -19,7 +19,7 @@ from noetl.errors import NoetlError, NotFound, Unauthorized, Unavailable
 from noetl.settings import Secret, Settings
 from noetl.worker.api import Api
 from noetl.worker.claims import Claims
-from noetl.worker.heartbeat import Heartbeat
+from noetl.worker.heartbeat import Heard, Heartbeat
 from noetl.worker.job import Failed, Job, Key, Outcome
 from noetl.worker.playbooks import Playbooks
 from noetl.worker.reports import Reports
@@ -66,6 +66,7 @@ class Worker:
             max_result=settings.max_result,
         )
         self._results = Results(api, settings.home / "work" / "results")
+        self._beat = 0.0
         self._later: asyncio.TimerHandle | None = None
         self._stop = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -84,6 +85,7 @@ class Worker:
             take=self._take,
             cancelled=self._cancelled,
         )
+        self._beat = hello["heartbeat_seconds"]
         heartbeat = Heartbeat(self._api.url, self._token, hello["heartbeat_seconds"], self._describe, self._hearer())
         heartbeat.start()
         claiming = self._spawn(self._always(claims.run))
@@ -134,18 +136,23 @@ class Worker:
                 logger.exception("worker %s stumbled and goes on", self.id)
                 await asyncio.sleep(1)
 
-    async def _take(self, commands: Sequence[dict[str, Json]]) -> None:
-        """Hold commands that are leased to this worker, and begin what may."""
-        for command in commands:
+    async def _take(self, commands: Sequence[dict[str, Json]], asked: float) -> None:
+        """Hold commands that are leased to this worker since it asked, and begin what may."""
+        keys = [(command["execution_id"], command["command_id"], command["fence"]) for command in commands]
+        self._slots.arriving.update(keys)
+        for key, command in zip(keys, commands, strict=True):
             try:
                 job = self._playbooks.known_job(command)
                 if job is None:
                     job = await patiently(partial(self._playbooks.job, command))
-                self._slots.take(job, command["attempt"])
+                self._slots.take(job, command["attempt"], asked)
+            except Unavailable as error:
+                logger.warning("execution %s command %d is given up: %s", key[0], key[1], error.message)
             except NoetlError as error:
-                key = (command["execution_id"], command["command_id"], command["fence"])
                 self._slots.refuse(key, command["attempt"], Failed({"message": error.message, "type": error.code}))
                 self._reports.due()
+            finally:
+                self._slots.arriving.discard(key)
         self._begin()
 
     def _begin(self) -> None:
@@ -160,40 +167,51 @@ class Worker:
 
     async def _perform(self, taken: Taken) -> None:
         started = time.perf_counter()
-        outcome = await self._outcome(taken.job)
+        outcome = await self._outcome(taken)
         if isinstance(outcome, Failed) and outcome.error.get("type") == "killed":
             self._slots.running.pop(taken.job.key, None)
         self._slots.over(taken, outcome, time.perf_counter() - started)
         self._begin()
         self._reports.due()
 
-    async def _outcome(self, job: Job) -> Outcome:
+    async def _outcome(self, taken: Taken) -> Outcome:
+        job, until = taken.job, taken.sure + self._beat
         if not job.stored:
-            return await self._results.send(job.key, await self._sandbox.run(job), lambda: job.key in self._slots.running)
+            return await self._results.send(job.key, await self._sandbox.run(job, until), lambda: job.key in self._slots.running)
         with self._results.files(job) as files:
             try:
                 job = await patiently(partial(self._results.bring, job, files))
             except NoetlError as error:
                 return Failed({"message": error.message, "type": error.code})
-            return await self._results.send(job.key, await self._sandbox.run(job), lambda: job.key in self._slots.running)
+            return await self._results.send(job.key, await self._sandbox.run(job, until), lambda: job.key in self._slots.running)
 
     def _describe(self) -> dict[str, Json]:
         slots = self._slots
         return {"worker_id": self.id, "held": slots.held, "draining": slots.draining, "free": slots.free, "pool": self.pool}
 
-    def _hearer(self) -> Callable[[dict[str, Json]], None]:
+    async def _confirmed(self, key: Key) -> None:
+        """Ask whether a lease is still ours; NotFound if not. A worker that was stopped for long must not begin what others have done."""
+        sent, described = time.monotonic(), self._describe()
+        answer = await self._api.post("/api/worker/heartbeat", described)
+        self._heard(answer, described["held"], sent)
+        if list(key) in answer["lost"]:
+            raise NotFound(f"execution {key[0]} command {key[1]} is no longer leased to this worker")
+
+    def _hearer(self) -> Heard:
         """Return what the heartbeat's thread calls with the server's answer."""
         loop = asyncio.get_running_loop()
 
-        def heard(answer: dict[str, Json]) -> None:
+        def heard(answer: dict[str, Json], held: list[list[Json]], sent: float) -> None:
             with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(self._heard, answer)
+                loop.call_soon_threadsafe(self._heard, answer, held, sent)
 
         return heard
 
-    def _heard(self, answer: dict[str, Json]) -> None:
+    def _heard(self, answer: dict[str, Json], held: list[list[Json]], sent: float) -> None:
+        """Take in what the server answered to a heartbeat that listed these leases and was sent at this moment."""
         for execution_id, command_id, fence in answer["lost"]:
             self._lose((execution_id, command_id, fence))
+        self._slots.confirm(((execution_id, command_id, fence) for execution_id, command_id, fence in held), sent)
         if answer["waiting"] and self._claims is not None:
             self._claims.ask()
         if answer["unknown"] and not self._slots.draining:
@@ -260,6 +278,8 @@ class Worker:
         match kind:
             case "credential":
                 return await patiently(partial(self._api.credential, name))
+            case "lease":
+                return await patiently(partial(self._confirmed, job.key))
             case "context":
                 path = f"/api/worker/context/{job.key[0]}/{quote(name, safe='')}"
                 return await patiently(partial(self._results.fetched, job.key, path))

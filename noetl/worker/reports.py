@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from noetl.worker.slots import Finished, Slots
 logger = logging.getLogger("noetl.worker")
 Json = Any
 AGAIN = ("refused: unavailable", "refused: moved_on", "refused: not_leased")
+GONE = ("refused: not_found",)
 PAUSE = 0.3
 
 
@@ -22,7 +24,7 @@ class Reports:
     """Reports what is finished. The answer's commands, leased to this worker, go to `take`."""
 
     def __init__(
-        self, api: Api, slots: Slots, *, worker_id: str, pool: str, take: Callable[[Sequence[dict[str, Json]]], Awaitable[None]]
+        self, api: Api, slots: Slots, *, worker_id: str, pool: str, take: Callable[[Sequence[dict[str, Json]], float], Awaitable[None]]
     ) -> None:
         self._api = api
         self._slots = slots
@@ -49,6 +51,7 @@ class Reports:
         slots = self._slots
         free = slots.free
         slots.promised += free
+        asked = time.monotonic()
         try:
             answer = await self._api.report(self._header(batch, free), [_text(finished) for finished in batch])
         except NoetlError as error:
@@ -63,7 +66,9 @@ class Reports:
             if word not in ("recorded", "duplicate"):
                 logger.warning("execution %s command %d: the report is %s", finished.key[0], finished.key[1], word)
             slots.reporting.pop(finished.key, None)
-        await self._take(answer["commands"])
+            if word.startswith("refused: ") and word not in GONE:
+                self._fail(finished, word.removeprefix("refused: "), "the server could not work with the result")
+        await self._take(answer["commands"], asked)
         slots.freed.set()
         return taken
 
@@ -76,12 +81,15 @@ class Reports:
             return all([await self._send([finished]) for finished in batch])
         (finished,) = batch
         logger.warning("execution %s command %d: the report was refused: %s", finished.key[0], finished.key[1], error.message)
-        if isinstance(finished.outcome, Failed) and finished.outcome.result_json is None:
-            self._slots.reporting.pop(finished.key, None)
-            return True
-        failed = Failed({"message": f"the result was refused: {error.message}", "type": error.code})
-        self._slots.reporting[finished.key] = Finished(finished.key, failed, finished.started_at, finished.attempt)
+        self._slots.reporting.pop(finished.key, None)
+        self._fail(finished, error.code, f"the result was refused: {error.message}")
         return True
+
+    def _fail(self, finished: Finished, code: str, message: str) -> None:
+        """A result that is refused for good is its step's error, not one to be worked out again and again."""
+        if not isinstance(finished.outcome, Failed) or finished.outcome.result_json is not None:
+            failed = Failed({"message": message, "type": code})
+            self._slots.reporting[finished.key] = Finished(finished.key, failed, finished.started_at, finished.attempt)
 
     def _header(self, batch: list[Finished], free: int) -> dict[str, Json]:
         return {

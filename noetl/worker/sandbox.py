@@ -69,10 +69,13 @@ class Sandbox:
         """Start the process that forks the children; Unavailable if that cannot be done."""
         await self._supervised()
 
-    async def run(self, job: Job) -> Outcome:
-        """Run one job and return its outcome; whatever the step does, this raises nothing."""
+    async def run(self, job: Job, until: float | None = None) -> Outcome:
+        """Run one job and return its outcome; whatever the step does, this raises nothing.
+
+        A job that begins later than `until` (by the monotonic clock, which the children share) asks `fetch(job, "lease", "")` first.
+        """
         try:
-            message = _message(job, self._options.workdir, self.result_file(job.key))
+            message = _message(job, self._options.workdir, self.result_file(job.key), until)
         except (TypeError, ValueError) as error:
             return Failed({"type": "internal", "message": f"step {job.step}: its command is no JSON: {error}"})
         self._running[job.key] = None
@@ -211,7 +214,7 @@ class Sandbox:
         asyncio.get_running_loop().run_in_executor(None, shutil.rmtree, folder, True)
 
 
-def _message(job: Job, workdir: str, result_file: str) -> bytes:
+def _message(job: Job, workdir: str, result_file: str, until: float | None) -> bytes:
     """Return the job as its child reads it."""
     document = {
         "execution_id": job.key[0],
@@ -232,6 +235,7 @@ def _message(job: Job, workdir: str, result_file: str) -> bytes:
         "sink": job.sink,
         "stored": job.stored,
         "result_file": result_file,
+        "until": until,
         "workdir": _call_folder(workdir, job.key),
         "execution_dir": _execution_folder(workdir, job.key[0]),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,13 +20,14 @@ AT_ONCE = 2 * (os.cpu_count() or 1)
 """How many short steps run at once: more of them would only take turns on the same processors."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Taken:
-    """A command that is leased to this worker and has not begun."""
+    """A command that is leased to this worker and has not begun. `sure` is when its lease is known to have been live last."""
 
     job: Job
     attempt: int
     since: float
+    sure: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,7 @@ class Slots:
 
     def __init__(self, size: int) -> None:
         self.size = size
+        self.arriving: set[Key] = set()
         self.taken: dict[Key, Taken] = {}
         self.running: dict[Key, float] = {}
         self.reporting: dict[Key, Finished] = {}
@@ -62,13 +65,13 @@ class Slots:
     @property
     def held(self) -> list[list[Json]]:
         """Every lease that this worker answers for: [execution, command, fence]."""
-        return [list(key) for key in (*list(self.running), *list(self.taken), *list(self.reporting))]
+        return [list(key) for key in (*list(self.arriving), *list(self.running), *list(self.taken), *list(self.reporting))]
 
-    def take(self, job: Job, attempt: int) -> None:
-        """Hold a command, unless it is held already."""
+    def take(self, job: Job, attempt: int, asked: float) -> None:
+        """Hold a command that was asked for at this moment, unless it is held already."""
         key = job.key
         if key not in self.running and key not in self.reporting and key not in self.taken:
-            self.taken[key] = Taken(job, attempt, time.monotonic())
+            self.taken[key] = Taken(job, attempt, time.monotonic(), asked)
 
     def next(self) -> Taken | None:
         """Return a command that may begin now: short ones only a few at once, as long as they are short."""
@@ -88,6 +91,12 @@ class Slots:
         if started_at is not None:
             self.reporting[taken.job.key] = Finished(taken.job.key, outcome, started_at, taken.attempt)
         self.freed.set()
+
+    def confirm(self, keys: Iterable[Key], sent: float) -> None:
+        """These leases were live when the server answered what was sent at this moment."""
+        for key in keys:
+            if (taken := self.taken.get(key)) is not None:
+                taken.sure = max(taken.sure, sent)
 
     def refuse(self, key: Key, attempt: int, outcome: Outcome) -> None:
         """A command cannot even begin: that is its outcome."""

@@ -109,10 +109,10 @@ async def reported(runtime: Runtime, body: bytes) -> bytes:
 
 @router.post("/worker/heartbeat")
 async def heartbeat(request: Request) -> Response:
-    """Extend the leases that a worker lists: `{worker_id, held: [[execution, command, fence], …], draining?, free?, pool?, unanswered?}`.
+    """Extend the leases that a worker lists: `{worker_id, held: [[execution, command, fence], …], draining?, free?, pool?}`.
 
-    `unanswered` is how many heartbeats before this one had no answer. In the answer `lost` names the leases that are no
-    longer its own; `waiting` tells that commands of its pool wait; `unknown` asks it to say hello again.
+    In the answer `lost` names the leases that are no longer its own; `waiting` tells that commands of its pool wait;
+    `unknown` asks it to say hello again.
     """
     runtime = runtime_of(request)
     document = await body_of(request)
@@ -125,7 +125,7 @@ async def heartbeat(request: Request) -> Response:
     await runtime.database.run("heartbeat_unlisted", worker_id, ids, numbers, fences)
     alive = {(row["execution_id"], row["command_id"], row["fence"]) for row in extended}
     gone = [key for key in held if key not in alive]
-    if gone and document.get("unanswered"):
+    if gone:
         await runtime.database.run("heartbeat_not_lost", *[list(column) for column in zip(*gone, strict=True)])
     lost = [[str(eid), command, fence] for eid, command, fence in gone]
     waiting = False

@@ -146,3 +146,24 @@ async def test_a_stale_writer_is_turned_away(postgres: Postgres) -> None:
 async def connect(postgres: Postgres) -> asyncpg.Connection:
     """Connect as the server does."""
     return await asyncpg.connect(**store.connection(postgres), server_settings=store.SETTINGS)
+
+
+async def test_the_sweep_of_leases_leaves_sub_playbooks_alone(postgres: Postgres) -> None:
+    """What the engine waits for has its time too, but ends by it: waiting anew would give it that time again."""
+    held = await connect(postgres)
+    try:
+        await held.execute(
+            """
+            INSERT INTO catalog (path, version, name, content, content_hash) VALUES ('p', 1, 'p', '', '');
+            INSERT INTO execution (execution_id, catalog_id, path, version, status, state, payload, workload, start_time)
+            VALUES (1, 1, 'p', 1, 'RUNNING', '{}', '{}', '{}', now());
+            INSERT INTO command (execution_id, command_id, run_id, step, kind, pool, status, fence, worker_id, lease_until, available_at)
+            VALUES (1, 1, 1, 's', 'playbook', '@engine', 'running', 1, '@engine', now() - interval '1 s', now() - interval '9 s'),
+                   (1, 2, 2, 't', 'python', 'default', 'running', 1, 'w', now() - interval '1 s', now() - interval '9 s');
+            """
+        )
+        assert [row["command_id"] for row in await held.fetch(store.queries()["sweep_leases"], 2)] == [2]
+        (forgotten,) = await held.fetch(store.queries()["engine_forgotten"])
+        assert (forgotten["command_id"], forgotten["status"], forgotten["expired"]) == (1, "running", True)
+    finally:
+        await held.close()

@@ -256,3 +256,33 @@ async def test_nothing_is_left_when_the_worker_is_killed(tmp_path: Path) -> None
         worker.kill()
         worker.communicate()
     assert await gone(lambda: [pid for pid in processes if psutil.pid_exists(pid)] or sleepers(78))
+
+
+async def test_what_begins_late_asks_whether_its_lease_is_live(bench: Any, tmp_path: Path) -> None:
+    """Invariant 4: a worker that was stopped past its leases begins nothing that another may have done meanwhile."""
+    trace = tmp_path / "ran"
+    code = f"open({str(trace)!r}, 'a').write('x')"
+    assert isinstance(await bench.sandbox.run(bench.job("python", {"code": code}), time.monotonic() + 60), Done)
+    assert bench.fetched == []
+    late = time.monotonic() - 0.1
+    outcome = await bench.sandbox.run(bench.job("python", {"code": code}), late)
+    assert (bench.fetched, trace.read_text()) == ([("lease", "")], "x")
+    assert outcome.error["type"] == "not_found"
+    bench.values[""] = True
+    assert isinstance(await bench.sandbox.run(bench.job("python", {"code": code}), late), Done)
+    assert trace.read_text() == "xx"
+
+
+async def test_a_job_is_killed_though_the_zygote_is_stopped(bench: Any) -> None:
+    job = bench.job("python", {"code": "import time; time.sleep(60)"})
+    running = asyncio.create_task(bench.sandbox.run(job))
+    assert await gone(lambda: len(bench.sandbox.processes) < 2)
+    zygote, child = bench.sandbox.processes
+    os.kill(zygote, signal.SIGSTOP)
+    try:
+        bench.sandbox.kill(job.key)
+        assert (await running).error["type"] == "killed"
+        assert await gone(lambda: psutil.Process(child).status() != psutil.STATUS_ZOMBIE)
+    finally:
+        os.kill(zygote, signal.SIGCONT)
+    assert value(await bench.python("result = 1")) == 1

@@ -1,0 +1,49 @@
+"""What becomes of a result that the server does not record."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from noetl.worker.job import Done, Failed, Outcome
+from noetl.worker.reports import Reports
+from noetl.worker.slots import Finished, Slots
+
+KEY = ("1", 2, 3)
+
+
+class Answering:
+    """A server that answers each report with the next of these words."""
+
+    def __init__(self, *words: str) -> None:
+        self.words = list(words)
+
+    async def report(self, header: dict[str, Any], blobs: list[bytes]) -> dict[str, Any]:
+        """Answer."""
+        return {"answers": [self.words.pop(0)], "commands": []}
+
+
+async def take(commands: Any, asked: float) -> None:
+    assert list(commands) == []
+
+
+@pytest.mark.parametrize(
+    ("word", "outcome", "left"),
+    [
+        ("recorded", Done(b"1"), None),
+        ("stale", Done(b"1"), None),
+        ("refused: unavailable", Done(b"1"), Done),
+        ("refused: not_found", Done(b"1"), None),
+        ("refused: internal", Done(b"1"), Failed),
+        ("refused: internal", Failed({"type": "x"}, b"1"), Failed),
+        ("refused: internal", Failed({"type": "x"}), None),
+    ],
+)
+async def test_what_is_refused_for_good_is_no_endless_retry(word: str, outcome: Outcome, left: type | None) -> None:
+    slots = Slots(1)
+    slots.reporting[KEY] = Finished(KEY, outcome, 0.0, 1)
+    reports = Reports(Answering(word), slots, worker_id="w", pool="default", take=take)  # type: ignore[arg-type]
+    taken = await reports._send(list(slots.reporting.values()))
+    assert taken is (word != "refused: unavailable")
+    assert (type(slots.reporting[KEY].outcome) if KEY in slots.reporting else None) is left
