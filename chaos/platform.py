@@ -124,9 +124,17 @@ class Platform:
             )
 
     async def restore(self, service: str) -> None:
-        """Start a service that was killed."""
+        """Start a service that was killed; another fault may hit it while it starts."""
+        start = stack.start_postgres if service == "postgres" else stack.start_nats
+        deadline = time.monotonic() + READY_WITHIN
+        while True:
+            try:
+                await asyncio.to_thread(start, self.settings)
+                break
+            except NoetlError:
+                if time.monotonic() > deadline:
+                    raise
         self.services_down.discard(service)
-        await asyncio.to_thread(stack.start, self.settings)
 
     def service(self, name: str) -> int | None:
         """Return the process id of a service that runs."""

@@ -79,7 +79,9 @@ def _retries(name: str) -> Story:
 def _sinks(name: str) -> Story:
     statement = "INSERT INTO public.written (eid, n) VALUES ('{{ execution_id }}', {{ n }})"
     sink = {"sink": {"tool": {"kind": "postgres", "auth": "outside", "statement": statement}}}
-    case = [{"when": "{{ event.name == 'call.done' }}", "then": sink}]
+    # The database that the sink writes to is killed too: that is a failure like any other, and is tried again.
+    again = {"retry": {"max_attempts": 20, "initial_delay": 0.5, "backoff_multiplier": 1.2, "max_delay": 2.0}}
+    case = [{"when": "{{ event.name == 'call.done' }}", "then": sink}, {"when": "{{ event.name == 'call.error' }}", "then": again}]
     loop = {"in": "{{ range(8) | list }}", "iterator": "n", "mode": "parallel"}
     each = _step("each", key="each:{{ n }}", loop=loop, case=case, args={"value": "{{ n }}"}, next="end")
     end = _step("end", "return sum(rows)", more=", rows=()", args={"rows": "{{ each.results }}"})

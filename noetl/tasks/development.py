@@ -64,7 +64,7 @@ def bench(_context: Context, json: bool = False, only: str = "") -> None:
     }
 )
 def chaos(_context: Context, seconds: float = 60.0, seed: int = -1, json: bool = False) -> None:
-    """Break a stack of its own while it works, and prove that nothing was lost."""
+    """Kill and stop processes; prove that nothing was lost."""
     seeded = ["--seed", str(seed)] if seed >= 0 else []
     _check([sys.executable, "-m", "chaos", "--seconds", f"{seconds:g}", *seeded, *(["--json"] if json else [])])
 
