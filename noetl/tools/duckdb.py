@@ -23,8 +23,6 @@ def run(call: Call) -> Json:
     script = statements(str(call.config["code"]))
     if not script:
         raise ToolError("there is no SQL statement to run", type="config")
-    if call.config.get("auth"):
-        raise ToolError("auth of a duckdb step needs DuckDB's extensions, which this version does not load", type="config")
     with opened(call.config, call) as connection:
         return _run_all(connection, script)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import duckdb
 
+from noetl.tools import duckdb_secrets
 from noetl.tools.base import Call, Json, ToolError
 
 _MEMORY = ":memory:"
@@ -24,6 +25,7 @@ def opened(config: Mapping[str, Json], call: Call) -> Iterator[duckdb.DuckDBPyCo
     """Open the database that a config names; no other step of this machine has it open meanwhile."""
     path = _path(config, call)
     with _alone(path, call), contextlib.closing(_connect(path, call)) as connection:
+        duckdb_secrets.create(connection, config, call)
         yield connection
 
 

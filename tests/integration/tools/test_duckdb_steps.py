@@ -5,12 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import orjson
 import pytest
 
+from noetl.tools import duckdb_secrets
+from noetl.tools.base import Call
 from noetl.worker.sandbox import Done, Failed
+
+POSTGRES_SECRET = "(TYPE postgres, HOST 'h', PORT '5', PASSWORD 'canary''s')"
 
 
 def value(outcome: Any) -> Any:
@@ -96,3 +101,37 @@ async def test_memory_is_bounded(make_bench: Any) -> None:
 async def test_extensions_are_never_downloaded(bench: Any) -> None:
     outcome = await sql(bench, "SELECT * FROM 'https://127.0.0.1:1/x.parquet'")
     assert isinstance(outcome, Failed)
+
+
+@pytest.mark.parametrize(
+    ("auth", "expected"),
+    [
+        ("pg", {"pg": POSTGRES_SECRET}),
+        ({"one": {"source": "credential", "key": "pg"}}, {"one": POSTGRES_SECRET}),
+        ({"type": "gcs", "credential": "hmac"}, {"hmac": "(TYPE gcs, KEY_ID 'k', SECRET 'canary-hmac')"}),
+        (
+            {"a": {"type": "s3", "credential": "hmac", "region": "r"}, "b": {"credential": "pg"}},
+            {
+                "a": "(TYPE s3, KEY_ID 'k', SECRET 'canary-hmac', REGION 'r')",
+                "b": POSTGRES_SECRET,
+            },
+        ),
+    ],
+)
+def test_secrets_are_made_of_credentials(auth: Any, expected: dict[str, str]) -> None:
+    stored = {"pg": {"db_host": "h", "db_port": 5, "db_password": "canary's"}, "hmac": {"key_id": "k", "secret": "canary-hmac"}}
+    call = SimpleNamespace(credential=stored.__getitem__, secrets=set())
+    made = duckdb_secrets.statements(auth, cast(Call, call))
+    assert {alias: text[text.index("(") :] for alias, (_, text) in made.items()} == expected
+    assert all(text.startswith(f'CREATE OR REPLACE TEMPORARY SECRET "{alias}" ') for alias, (_, text) in made.items())
+    assert call.secrets
+
+
+async def test_an_extension_that_is_not_there_is_named(bench: Any) -> None:
+    bench.credentials["pg"] = {"db_host": "127.0.0.1", "db_password": "canary"}
+    outcome = await sql(bench, "SELECT 1", auth={"pg": {"type": "postgres", "credential": "pg"}})
+    if isinstance(outcome, Done):
+        pytest.skip("LOUD SKIP: DuckDB's extension postgres is on this machine")
+    assert outcome.error["type"] == "extension"
+    assert "INSTALL postgres" in outcome.error["message"]
+    assert "canary" not in outcome.error["message"]
