@@ -179,3 +179,16 @@ async def test_records_without_a_mapping_may_lack_fields(database: Any) -> None:
     value(await transfer(database, source, {"table": name}, chunk_size=1))
     await runner.cleanup()
     assert await sql(database, f"SELECT * FROM {name} ORDER BY a") == [{"a": 1, "b": None}, {"a": 2, "b": "x"}, {"a": None, "b": None}]
+
+
+async def test_a_million_rows_in_chunks(make_bench: Any, playbooks_database: dict[str, Any]) -> None:
+    """A process that held the rows would need far more than it may have here."""
+    bench = await make_bench(memory=320 * 1024**2)
+    bench.credentials["pg"] = playbooks_database
+    name = await table(bench, "id BIGINT, name TEXT")
+    query = "SELECT n AS id, md5(n::text) || md5(n::text) AS name FROM generate_series(1, 1000000) AS n"
+    source = {"kind": "postgres", "auth": "pg", "query": query}
+    outcome = await bench.run("transfer", {"source": source, "target": {"kind": "postgres", "auth": "pg", "table": name}}, timeout=100)
+    result = value(outcome)
+    assert (result["rows_transferred"], result["chunks_processed"]) == (1_000_000, 200)
+    assert await sql(bench, f"SELECT count(DISTINCT id) AS n FROM {name}; DROP TABLE {name}") == [{"n": 1_000_000}]
