@@ -435,16 +435,19 @@ FROM worker w JOIN command c ON c.worker_id = w.worker_id AND c.status = 'runnin
 WHERE w.pool = $1 AND w.status = 'ready' GROUP BY e.path, c.step, c.execution_id ORDER BY count(*) DESC LIMIT 3
 
 -- name: events
--- An execution's events with the results that they lead to. Loops' aggregates are read apart.
-SELECT e.seq, e.event_type, e.step, e.run_id, e.item, e.command_id, e.status, e.detail, e.error, e.created_at,
-       CASE WHEN e.event_type IN ('call.done', 'step.exit') THEN c.result END AS result,
-       CASE WHEN e.event_type IN ('call.done', 'step.exit') AND c.status = 'done' AND c.result IS NULL THEN
-           (SELECT sum(k.size) FROM chunk k WHERE k.execution_id = c.execution_id AND k.command_id = c.command_id AND k.fence = c.fence)
+-- An execution's events with the results that they lead to. Loops' aggregates are read apart. Each event finds its command by the key.
+WITH page AS MATERIALIZED (
+    SELECT seq, event_type, step, run_id, item, command_id, status, detail, error, created_at FROM event
+    WHERE execution_id = $1 AND seq > $2 AND last_seq > $2 AND first_seq <= $2 + $3 ORDER BY seq LIMIT $3
+)
+SELECT p.seq, p.event_type, p.step, p.run_id, p.item, p.command_id, p.status, p.detail, p.error, p.created_at,
+       CASE WHEN p.event_type IN ('call.done', 'step.exit') THEN c.result END AS result,
+       CASE WHEN p.event_type IN ('call.done', 'step.exit') AND c.status = 'done' AND c.result IS NULL THEN
+           (SELECT sum(k.size) FROM chunk k WHERE k.execution_id = $1 AND k.command_id = c.command_id AND k.fence = c.fence)
        END AS stored, c.fence,
-       CASE WHEN e.event_type IN ('call.done', 'call.error', 'step.exit')
+       CASE WHEN p.event_type IN ('call.done', 'call.error', 'step.exit')
             THEN extract(epoch FROM c.finished_at - coalesce(c.started_at, c.claimed_at))::float8 END AS duration
-FROM event e LEFT JOIN command c ON c.execution_id = e.execution_id AND c.command_id = e.command_id
-WHERE e.execution_id = $1 AND e.seq > $2 AND e.last_seq > $2 AND e.first_seq <= $2 + $3 ORDER BY e.seq LIMIT $3
+FROM page p LEFT JOIN LATERAL (SELECT * FROM command WHERE execution_id = $1 AND command_id = p.command_id LIMIT 1) c ON true ORDER BY p.seq
 
 -- name: steps
 -- One row a run of a step.
