@@ -132,11 +132,11 @@ SELECT run_id, step, item, fence, status, attempt, input, result, error FROM com
 -- name: claim
 -- Lease the longest waiting commands of a pool to a worker.
 UPDATE command c
-SET status = 'running', worker_id = $2, fence = c.fence + 1, unlisted = 0, claimed_at = now(), lease_until = now() + $3::interval
+SET status = 'running', worker_id = $2, fence = c.fence + 1, unlisted = 0, started_at = NULL, claimed_at = now(), lease_until = now() + $3::interval
 FROM (SELECT w.execution_id, w.command_id, e.revision FROM command w JOIN execution e ON e.execution_id = w.execution_id AND e.status = 'RUNNING'
       WHERE w.status = 'waiting' AND w.pool = $1 AND w.available_at <= now() ORDER BY w.available_at LIMIT $4 FOR UPDATE OF w SKIP LOCKED) free
 WHERE c.execution_id = free.execution_id AND c.command_id = free.command_id
-RETURNING c.execution_id, c.command_id, c.run_id, c.step, c.item, c.fence, c.attempt, c.input, free.revision
+RETURNING c.execution_id, c.command_id, c.run_id, c.step, c.item, c.fence, c.attempt, c.lost, c.input, free.revision
 
 -- name: heartbeat_extend
 -- Extend the leases that this worker lists and still holds; the answer names them.
@@ -160,12 +160,19 @@ FROM unnest($1::bigint[], $2::integer[], $3::integer[]) AS held(execution_id, co
 WHERE c.execution_id = held.execution_id AND c.command_id = held.command_id AND c.status IN ('waiting', 'running')
   AND c.fence BETWEEN held.fence + 1 AND held.fence + 2
 
+-- name: heartbeat_begun
+-- A command that has lost a worker before begins now.
+UPDATE command c SET started_at = now()
+FROM unnest($2::bigint[], $3::integer[], $4::integer[]) AS held(execution_id, command_id, fence)
+WHERE c.execution_id = held.execution_id AND c.command_id = held.command_id AND c.fence = held.fence
+  AND c.worker_id = $1 AND c.status = 'running'
+
 -- name: heartbeat_worker
 UPDATE worker SET last_seen = now(), running = $2, status = $3 WHERE worker_id = $1 RETURNING worker_id
 
 -- name: leased_to
 -- What a worker holds: asked when it repeats a report, whose answer with its next commands was lost.
-SELECT c.execution_id, c.command_id, c.run_id, c.step, c.item, c.fence, c.attempt, c.input, e.revision
+SELECT c.execution_id, c.command_id, c.run_id, c.step, c.item, c.fence, c.attempt, c.lost, c.input, e.revision
 FROM command c JOIN execution e ON e.execution_id = c.execution_id
 WHERE c.worker_id = $1 AND c.status = 'running'
   AND NOT EXISTS (SELECT 1 FROM unnest($2::bigint[], $3::integer[], $4::integer[]) AS held(execution_id, command_id, fence)
@@ -183,8 +190,9 @@ RETURNING c.execution_id, c.command_id, c.pool
 -- name: requeue_worker
 -- A worker's process is known to be gone: what it held waits again, unless that was once too often (the sweep ends those).
 UPDATE command c
-SET status = 'waiting', worker_id = NULL, lease_until = NULL, claimed_at = NULL, fence = c.fence + 1, lost = c.lost + 1, unlisted = 0
-WHERE c.worker_id = $1 AND c.status = 'running' AND c.lost < $2
+SET status = 'waiting', worker_id = NULL, lease_until = NULL, claimed_at = NULL, fence = c.fence + 1, unlisted = 0,
+    lost = c.lost + CASE WHEN c.lost > 0 AND c.started_at IS NULL THEN 0 ELSE 1 END
+WHERE c.worker_id = $1 AND c.status = 'running' AND (c.lost < $2 OR c.started_at IS NULL)
 RETURNING c.execution_id, c.command_id, c.pool
 
 -- name: sweep_lock
@@ -192,12 +200,14 @@ SELECT pg_try_advisory_xact_lock(hashtextextended('noetl.sweep', 0))
 
 -- name: sweep_leases
 -- Leases that ran out, or that their worker twice did not list, wait again. A worker that lives and does not list a command has never heard
--- of it: only what ran out is counted as lost. What the engine itself waits for ends otherwise.
+-- of it: only what ran out is counted as lost, and from the second time on only what the worker had said to begin (`heartbeat_begun`):
+-- it may have waited its turn there.
+-- What the engine itself waits for ends otherwise.
 UPDATE command c
 SET status = 'waiting', worker_id = NULL, lease_until = NULL, claimed_at = NULL, fence = c.fence + 1, unlisted = 0,
-    lost = c.lost + CASE WHEN c.unlisted >= 2 THEN 0 ELSE 1 END
+    lost = c.lost + CASE WHEN c.unlisted >= 2 OR (c.lost > 0 AND c.started_at IS NULL) THEN 0 ELSE 1 END
 FROM (SELECT r.execution_id, r.command_id FROM command r
-      WHERE r.status = 'running' AND r.pool <> '@engine' AND (r.unlisted >= 2 OR (r.lease_until < now() AND r.lost < $1))
+      WHERE r.status = 'running' AND r.pool <> '@engine' AND (r.unlisted >= 2 OR (r.lease_until < now() AND (r.lost < $1 OR r.started_at IS NULL)))
       ORDER BY r.execution_id, r.command_id LIMIT 1000 FOR UPDATE SKIP LOCKED) gone
 WHERE c.execution_id = gone.execution_id AND c.command_id = gone.command_id
 RETURNING c.execution_id, c.command_id, c.pool
@@ -205,7 +215,8 @@ RETURNING c.execution_id, c.command_id, c.pool
 -- name: sweep_quarantined
 -- Commands whose worker was lost once too often: the caller ends them.
 SELECT c.execution_id, c.command_id, c.run_id, c.item, c.fence, c.attempt, c.input, c.lost FROM command c
-WHERE c.status = 'running' AND c.pool <> '@engine' AND c.lease_until < now() AND c.unlisted < 2 AND c.lost >= $1 LIMIT 100
+WHERE c.status = 'running' AND c.pool <> '@engine' AND c.lease_until < now() AND c.unlisted < 2 AND c.lost >= $1
+  AND c.started_at IS NOT NULL LIMIT 100
 
 -- name: sweep_unclaimed
 -- Commands that nobody claimed for a while: their ring may be lost.

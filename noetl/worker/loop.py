@@ -145,7 +145,7 @@ class Worker:
                 job = self._playbooks.known_job(command)
                 if job is None:
                     job = await patiently(partial(self._playbooks.job, command))
-                self._slots.take(job, command["attempt"], asked)
+                self._slots.take(job, command["attempt"], asked, bool(command.get("lost")))
             except Unavailable as error:
                 logger.warning("execution %s command %d is given up: %s", key[0], key[1], error.message)
             except NoetlError as error:
@@ -175,7 +175,8 @@ class Worker:
         self._reports.due()
 
     async def _outcome(self, taken: Taken) -> Outcome:
-        job, until = taken.job, taken.sure + self._beat
+        # What has lost a worker before is announced before it begins, so that what only waited its turn is not held against it.
+        job, until = taken.job, 0.0 if taken.suspect else taken.sure + self._beat
         if not job.stored:
             return await self._results.send(job.key, await self._sandbox.run(job, until), lambda: job.key in self._slots.running)
         with self._results.files(job) as files:
@@ -191,7 +192,7 @@ class Worker:
 
     async def _confirmed(self, key: Key) -> None:
         """Ask whether a lease is still ours; NotFound if not. A worker that was stopped for long must not begin what others have done."""
-        sent, described = time.monotonic(), self._describe()
+        sent, described = time.monotonic(), {**self._describe(), "begun": [list(key)]}
         answer = await self._api.post("/api/worker/heartbeat", described)
         self._heard(answer, described["held"], sent)
         if list(key) in answer["lost"]:

@@ -22,12 +22,16 @@ AT_ONCE = 2 * (os.cpu_count() or 1)
 
 @dataclass(slots=True)
 class Taken:
-    """A command that is leased to this worker and has not begun. `sure` is when its lease is known to have been live last."""
+    """A command that is leased to this worker and has not begun. `suspect`: it lost a worker before.
+
+    `sure` is when its lease is known to have been live last.
+    """
 
     job: Job
     attempt: int
     since: float
     sure: float
+    suspect: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +71,11 @@ class Slots:
         """Every lease that this worker answers for: [execution, command, fence]."""
         return [list(key) for key in (*list(self.arriving), *list(self.running), *list(self.taken), *list(self.reporting))]
 
-    def take(self, job: Job, attempt: int, asked: float) -> None:
+    def take(self, job: Job, attempt: int, asked: float, suspect: bool = False) -> None:
         """Hold a command that was asked for at this moment, unless it is held already."""
         key = job.key
         if key not in self.running and key not in self.reporting and key not in self.taken:
-            self.taken[key] = Taken(job, attempt, time.monotonic(), asked)
+            self.taken[key] = Taken(job, attempt, time.monotonic(), asked, suspect)
 
     def next(self) -> Taken | None:
         """Return a command that may begin now: short ones only a few at once, as long as they are short."""

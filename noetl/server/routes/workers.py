@@ -109,10 +109,10 @@ async def reported(runtime: Runtime, body: bytes) -> bytes:
 
 @router.post("/worker/heartbeat")
 async def heartbeat(request: Request) -> Response:
-    """Extend the leases that a worker lists: `{worker_id, held: [[execution, command, fence], …], draining?, free?, pool?}`.
+    """Extend the leases that a worker lists: `{worker_id, held: [[execution, command, fence], …], draining?, free?, pool?, begun?}`.
 
     In the answer `lost` names the leases that are no longer its own; `waiting` tells that commands of its pool wait;
-    `unknown` asks it to say hello again.
+    `unknown` asks it to say hello again. `begun` are leases of commands that lost a worker before, and begin now.
     """
     runtime = runtime_of(request)
     document = await body_of(request)
@@ -121,6 +121,8 @@ async def heartbeat(request: Request) -> Response:
     held = list(zip(ids, numbers, fences, strict=True))
     status = "draining" if document.get("draining") else "ready"
     known = await runtime.database.row("heartbeat_worker", worker_id, len(held), status)
+    if begun := document.get("begun"):
+        await runtime.database.run("heartbeat_begun", worker_id, *_leases({"held": begun}))
     extended = await runtime.database.rows("heartbeat_extend", worker_id, ids, numbers, fences, runtime.lease) if held else []
     await runtime.database.run("heartbeat_unlisted", worker_id, ids, numbers, fences)
     alive = {(row["execution_id"], row["command_id"], row["fence"]) for row in extended}
@@ -221,7 +223,8 @@ async def _contents(runtime: Runtime, rows: Iterable[Mapping[str, Any]]) -> list
         if row["command_id"] not in execution.commands:
             execution.commands[row["command_id"]] = issued_from_row(row, loads(row["input"]))
         try:
-            found.append(await runtime.contents.command(execution, row["command_id"], row["fence"], row["attempt"]))
+            content = await runtime.contents.command(execution, row["command_id"], row["fence"], row["attempt"])
+            found.append({**content, "lost": row["lost"]} if row["lost"] else content)
         except TooLarge as error:
             _cannot_run(runtime, row["execution_id"], row["command_id"], row["fence"], error)
     return found

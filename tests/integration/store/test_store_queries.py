@@ -167,3 +167,27 @@ async def test_the_sweep_of_leases_leaves_sub_playbooks_alone(postgres: Postgres
         assert (forgotten["command_id"], forgotten["status"], forgotten["expired"]) == (1, "running", True)
     finally:
         await held.close()
+
+
+async def test_what_only_waited_its_turn_is_not_held_against_it(postgres: Postgres) -> None:
+    """E2: after a first loss only what its worker had said to begin is counted."""
+    held = await connect(postgres)
+    try:
+        await held.execute(
+            """
+            INSERT INTO catalog (path, version, name, content, content_hash) VALUES ('p', 1, 'p', '', '');
+            INSERT INTO execution (execution_id, catalog_id, path, version, status, state, payload, workload, start_time)
+            VALUES (1, 1, 'p', 1, 'RUNNING', '{}', '{}', '{}', now());
+            INSERT INTO command (execution_id, command_id, run_id, step, kind, pool, status, fence, worker_id, lease_until, lost,
+                                 started_at)
+            SELECT 1, n + 1, 1, 's', 'python', 'default', 'running', 1, 'w', now() - interval '1 s', n / 2,
+                   CASE WHEN n % 2 = 1 THEN now() END FROM generate_series(0, 5) n;
+            """
+        )
+        quarantined = await held.fetch(store.queries()["sweep_quarantined"], 2)
+        assert [row["command_id"] for row in quarantined] == [6]
+        await held.fetch(store.queries()["sweep_leases"], 2)
+        rows = await held.fetch("SELECT command_id, lost FROM command WHERE status = 'waiting' ORDER BY command_id")
+        assert [(row["command_id"], row["lost"]) for row in rows] == [(1, 1), (2, 1), (3, 1), (4, 2), (5, 2)]
+    finally:
+        await held.close()
