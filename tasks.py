@@ -1,5 +1,7 @@
-"""The verbs for Invoke's own `inv`."""
+"""The verbs for Invoke's own `inv`, and its `-H`."""
 
-from noetl.tasks import ns
+from noetl.tasks import core_flags, ns
+
+core_flags.add_to_loading_program()
 
 __all__ = ["ns"]

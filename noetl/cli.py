@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from noetl.settings import Settings
 
 INTERRUPTED = 130
+OVER_SSH = "--over-ssh"
 # Verbs that are answered without Invoke, with the function of noetl.ops.answers that answers each; their one flag is --json.
 FAST = {"server.status": "server_status", "worker.list": "worker_list"}
 
@@ -31,11 +32,29 @@ def _main(words: list[str]) -> None:
     if words in (["--version"], ["-V"]):
         sys.stdout.write(f"noetl {__version__}\n")
         return
+    if words[:1] == [OVER_SSH] and len(words) > 1:
+        words = _over_ssh(words[1], words[2:])
     if (answer := _fast(words)) is not None:
         sys.exit(answer)
     from noetl.program import run
 
     run(words)
+
+
+def _over_ssh(letter: str, words: list[str]) -> list[str]:
+    """Begin a verb that was sent here from another machine, and return its words."""
+    from pathlib import Path
+
+    from noetl.errors import NoetlError
+    from noetl.ops import attended
+
+    try:
+        if warning := attended.begin(Path(letter)):
+            sys.stderr.write(f"{warning}\n")
+    except NoetlError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(error.exit_code)
+    return words
 
 
 def _fast(words: Sequence[str]) -> int | None:

@@ -7,16 +7,23 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from invoke.exceptions import Exit, ParseError
+from invoke.parser.argument import Argument
 from invoke.program import Program
 
 from noetl import __version__
-from noetl.tasks import ns
+from noetl.tasks import core_flags, ns
+from noetl.tasks.executor import HostsExecutor
 
 USAGE = 2
+_WITH_VALUE = ("-H", "--hosts", "--parallel", "--batch", "-T", "--command-timeout", "-f", "--config", "--hide", "-D", "--list-depth")
 
 
 class Command(Program):
     """Invoke's program with exit code 2 for words that it does not understand."""
+
+    def core_args(self) -> list[Argument]:
+        """Return Invoke's own flags and those that send a verb to hosts."""
+        return [*super().core_args(), *core_flags.arguments()]
 
     def parse_core(self, argv: list[str] | None) -> None:
         """Parse the words that belong to no verb."""
@@ -42,7 +49,9 @@ def run(words: Sequence[str]) -> None:
         sys.stderr.write(f"{problem}\n")
         sys.exit(USAGE)
     try:
-        Command(name="noetl", binary="noetl", version=__version__, namespace=ns).run(["noetl", *join(words, nouns)])
+        Command(name="noetl", binary="noetl", version=__version__, namespace=ns, executor_class=HostsExecutor).run(
+            ["noetl", *join(words, nouns)]
+        )
     except BrokenPipeError:
         # Whoever read the answer has gone, as `| head` does; Python would complain again when it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -60,8 +69,10 @@ def unknown_verb(words: Sequence[str], nouns: Mapping[str, Sequence[str]]) -> st
 
 def join(words: Sequence[str], nouns: Mapping[str, Sequence[str]]) -> list[str]:
     """Join the first noun and its verb with a dot: `server start --init-db` is `server.start --init-db`; a noun alone lists its verbs."""
+    value = False
     for index, word in enumerate(words):
-        if word.startswith("-"):
+        if value or word.startswith("-"):
+            value = not value and word in _WITH_VALUE
             continue
         if word not in nouns:
             break
