@@ -16,6 +16,7 @@ from noetl.playbook.error_classes import is_of
 from noetl.playbook.model import Call, Collect, Fail, Log, Next, Page, Result, Retry, Rule, Set, Sink, StepRetry, Target
 
 Json = Any
+NO_RULE = -1
 
 
 def occur(turn: Turn, visit: Visit, event: str) -> bool:
@@ -28,7 +29,7 @@ def occur(turn: Turn, visit: Visit, event: str) -> bool:
     if event == "call.error" and plan.step.retry is not None and _repeats(turn, visit, plan.step.retry, found):
         return False
     if found is None:
-        return _settled(turn, visit, None, event)
+        return carry_on(turn, visit, NO_RULE, event, 0)
     index, rule = found
     if event == "call.error" and visit.item is not None:
         visit.handled = True
@@ -37,11 +38,10 @@ def occur(turn: Turn, visit: Visit, event: str) -> bool:
 
 
 def carry_on(turn: Turn, visit: Visit, index: int, event: str, number: int) -> bool:
-    """Go on with a rule from one of its sinks; return as `occur` does."""
-    rule = turn.step(visit.run).step.rules[index]
-    if not turn.failing and sinks.issue(turn, visit, index, rule, event, number):
+    """Go on with a rule, or with none, from one of its sinks; return as `occur` does."""
+    if not turn.failing and sinks.issue(turn, visit, index, event, number):
         return False
-    return _settled(turn, visit, rule, event)
+    return _settled(turn, visit, turn.step(visit.run).step.rules[index] if index != NO_RULE else None, event)
 
 
 def _settled(turn: Turn, visit: Visit, rule: Rule | None, event: str) -> bool:

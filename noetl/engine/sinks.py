@@ -6,24 +6,26 @@ from noetl.engine.memo import SinkPoint
 from noetl.engine.outcome import Command, Finish
 from noetl.engine.turn import Turn
 from noetl.engine.visit import Visit
-from noetl.playbook.model import Rule, Sink, Step
+from noetl.playbook.model import Sink, Step
+from noetl.playbook.sinks import sinks_of
 
 
-def of(rule: Rule) -> list[Sink]:
-    """Return a rule's sinks in their order."""
-    return [action for action in rule.then if isinstance(action, Sink)]
+def of(step: Step, rule: int, event: str) -> list[Sink]:
+    """Return the sinks at an event in their order: those of a rule (-1 for none), and after a successful call that of the tool's entry."""
+    found = sinks_of(step, rule)
+    return found if event == "call.done" or step.tool is None or step.tool.sink is None else found[:-1]
 
 
 def at(step: Step, point: SinkPoint) -> Sink:
     """Return the sink of a step that a command is for."""
-    return of(step.rules[point.rule])[point.number]
+    return of(step, point.rule, point.event)[point.number]
 
 
-def issue(turn: Turn, visit: Visit, index: int, rule: Rule, event: str, number: int) -> bool:
-    """Issue one of a rule's sinks and end the call's command; return whether there is such a sink."""
-    if number >= len(of(rule)):
-        return False
+def issue(turn: Turn, visit: Visit, index: int, event: str, number: int) -> bool:
+    """Issue one of an event's sinks and end the call's command; return whether there is such a sink."""
     run = visit.run
+    if number >= len(of(turn.step(run).step, index, event)):
+        return False
     if event == "step.enter":
         turn.fail({"message": f"step {run.step}: a sink at step.enter has nothing to write", "type": "sink"}, run.step)
         return False

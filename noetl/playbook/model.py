@@ -72,11 +72,15 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """What a step runs: its kind, the rest of the mapping as written (without `kind`, `args` and `with`), its args."""
+    """What a step runs: its kind, the rest of the mapping as written (without `kind`, `args` and `with`), its args.
+
+    `sink` is that of the workbook's entry which the tool is from.
+    """
 
     kind: str
     config: Mapping[str, Json]
     args: Mapping[str, Json] = field(default_factory=dict)
+    sink: Sink | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,7 @@ def schema() -> Schema:
 
 def _definitions() -> Schema:
     target = _mapping(TARGET_WORDS, {"step": _NAME, "args": _ARGS}, required=("step",))
-    entry_words = {"name": _NAME, "tool": _without_workbook(), "sink": {"type": "null"}}
+    entry_words = {"name": _NAME, "tool": _without_workbook(), "sink": _or_null({"$ref": "#/$defs/sink"})}
     loop_words = {"in": _given(), "iterator": {"type": "string", "pattern": r"^[^\W\d]\w*$"}, "mode": {"enum": [*steps.MODES, None]}}
     loop_words["limit"] = {"anyOf": [{"type": "integer", "minimum": 1, "maximum": bounds.MAX_LIMIT}, dict(TEMPLATE), {"type": "null"}]}
     one_of_next = {"anyOf": [_NAME, {"$ref": "#/$defs/target"}]}

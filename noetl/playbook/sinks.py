@@ -10,7 +10,7 @@ from noetl.playbook.expression import is_template
 from noetl.playbook.fields import find_kind, read_fields, require
 from noetl.playbook.kinds import AUTH, CODE, DATABASE, IGNORED, OBJECT, REQUEST, STATEMENTS, Kind, supported
 from noetl.playbook.mistakes import quote
-from noetl.playbook.model import Json, Sink, Tool
+from noetl.playbook.model import Json, Sink, Step, Tool
 from noetl.playbook.shapes import ANY, MAPPING, TEXT, TEXTS
 
 _STATEMENTS = {"statement": TEXTS, "statements": TEXTS, **STATEMENTS}
@@ -66,6 +66,12 @@ def read_sink(check: Check, node: Node) -> Sink | None:
         _rows(check, node, fields, config)
     data, args = _data(check, nested, beside, name)
     return Sink(Tool("event" if kind is _event else name, config, args), check.value(data) if data else None, data is not None)
+
+
+def sinks_of(step: Step, rule: int) -> list[Sink]:
+    """Return what is written for a call: the sinks of a rule (-1 for none), then that of the workbook's entry which the tool is from."""
+    own = [action for action in step.rules[rule].then if isinstance(action, Sink)] if rule >= 0 else []
+    return own if step.tool is None or step.tool.sink is None else [*own, step.tool.sink]
 
 
 def _kind(check: Check, node: Node, nested: Mapping[str, Field], beside: Mapping[str, Field]) -> tuple[str, Kind] | None:

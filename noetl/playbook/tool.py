@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from noetl.playbook.check import Check
 from noetl.playbook.document import Field, Node
 from noetl.playbook.fields import check_provider, find_kind, read_fields, require
 from noetl.playbook.kinds import IGNORED, KINDS, Kind, supported
-from noetl.playbook.mistakes import not_yet, quote
+from noetl.playbook.mistakes import quote
 from noetl.playbook.model import Json, Tool
 from noetl.playbook.script_source import read_script
+from noetl.playbook.sinks import read_sink
 from noetl.playbook.transfer import read_ends
 
 ENTRY_WORDS = ("name", "tool", "desc", "assert", "sink")
@@ -38,15 +40,14 @@ def read_workbook(check: Check, node: Node | None) -> Workbook:
         name = check.name(name_node, "the `name` of a workbook entry") if name_node is not None else ""
         if name_node is None:
             check.mistakes.add(item.position, "an entry of the workbook needs a `name`")
-        if check.field(fields, "sink") is not None:
-            check.mistakes.add(fields["sink"].position, not_yet("`sink`"))
         if tool_node is None:
             check.mistakes.add(item.position, f"the workbook entry {quote(name)} needs a `tool`", "write tool: {kind: python, code: …}")
         tool = read_tool(check, tool_node, f"the workbook entry {quote(name)}", None) if tool_node is not None else None
+        sink = read_sink(check, sink_node) if (sink_node := check.field(fields, "sink")) is not None else None
         if name in tools and name_node is not None:
             check.mistakes.warn(name_node.position, f"the workbook has {quote(name)} already; the first one counts")
         elif name:
-            tools[name] = tool
+            tools[name] = replace(tool, sink=sink) if tool is not None else None
     return tools
 
 
@@ -116,4 +117,4 @@ def _named(check: Check, fields: Mapping[str, Field], tool: Tool, workbook: Work
     if entry is None:
         return None
     config = {**entry.config, "timeout": tool.config["timeout"]} if tool.config.get("timeout") is not None else entry.config
-    return Tool(entry.kind, config, {**entry.args, **tool.args})
+    return Tool(entry.kind, config, {**entry.args, **tool.args}, entry.sink)

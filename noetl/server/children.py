@@ -6,7 +6,8 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -157,14 +158,21 @@ class Children:
     ) -> tuple[dict[str, Json], dict[str, Json]]:
         """Return the tool's config and its args (the child's payload), rendered."""
         values = orjson.loads(orjson.dumps({"scope": content["scope"], "run_args": content["run_args"]}, option=orjson.OPT_NON_STR_KEYS))
-        eid = str(parent.id)
-        scope = {**values["scope"], "execution_id": eid, "job": {"uuid": eid, "id": eid}, "env": self._runtime.settings.playbook_env}
+        eid, run_args = str(parent.id), values["run_args"]
+        own = {
+            "execution_id": eid,
+            "catalog_id": str(parent.catalog_id),
+            "job": {"uuid": eid, "id": eid, "execution_id": eid},
+            "env": self._runtime.settings.playbook_env,
+            "now": partial(datetime.now, UTC),
+        }
+        scope = {**values["scope"], **run_args, "args": run_args, **own}
         envelopes = {*parent.plan.step_names, "response", "result", "this", "data"}
         payload = await self._render(envelopes, tool.config.get("payload"), scope)
         written = await self._render(envelopes, {**tool.args, **step_args}, scope)
-        args = {**(payload if isinstance(payload, dict) else {}), **written, **values["run_args"]}
+        args = {**(payload if isinstance(payload, dict) else {}), **written, **run_args}
         config = {name: tool.config.get(name) for name in ("path", "version")}
-        rendered: dict[str, Json] = await self._render(envelopes, config, {**scope, **args, "args": args})
+        rendered: dict[str, Json] = await self._render(envelopes, config, {**scope, **args, "args": args, **own})
         return rendered, args
 
     async def _render(self, envelopes: set[str], value: Json, scope: Mapping[str, Json]) -> Json:

@@ -202,6 +202,8 @@ class Child:
         limit = seconds(written)
         if limit is None:
             raise ToolError(f"timeout is {written!r}; write seconds, or a text such as 30s or 5m", type="config")
+        if job["most"] is not None:
+            limit = min(limit, job["most"])
         if written != job["config"]["timeout"]:
             self._channel.send(frames.frame(frames.LIMIT, orjson.dumps(limit)))
         return limit

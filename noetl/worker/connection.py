@@ -67,7 +67,8 @@ class Child(asyncio.Protocol):
         else:
             self._transport.write(frames.HEADER.pack(frames.JOB, len(message)) + message)
             written = job.tool.config.get("timeout")
-            self._limit((isinstance(written, (int, float, str)) and seconds(written)) or job.timeout)
+            limit = (isinstance(written, (int, float, str)) and seconds(written)) or job.timeout
+            self._limit(limit if job.most is None else min(limit, job.most))
         try:
             return await outcome
         except asyncio.CancelledError:

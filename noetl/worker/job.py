@@ -20,6 +20,8 @@ class Job:
     names that the templates use; a value may be an `orjson.Fragment`, which travels undecoded. `partial` are the names of which `scope` has
     only some keys; `names` are further names that `context` can fetch, None where nobody counted them.
 
+    `most` is the step's own bound of a call, which a `timeout` of the tool cannot exceed.
+
     `overrides` are values, laid over the rendered config: `params` and `headers` name by name. `keychain` are the playbook's entries
     (`name`, `kind`, `config`) in their order, or those of them that this call can use. A job with `sink` (`data`, a template, and
     `has_data`) writes: its tool is the sink's, and `scope` has the full result of the call as `this`. `stored` are values that did not
@@ -34,6 +36,7 @@ class Job:
     scope: Mapping[str, Json] = field(default_factory=dict)
     envelopes: tuple[str, ...] = ()
     timeout: float = 3600.0
+    most: float | None = None
     idempotency_key: str = ""
     names: tuple[str, ...] | None = None
     partial: tuple[str, ...] = ()

@@ -10,8 +10,9 @@ from typing import Any
 
 from noetl.errors import NoetlError
 from noetl.playbook.duration import seconds
-from noetl.playbook.model import Playbook, Sink, Step, Tool
+from noetl.playbook.model import Playbook, Step, Tool
 from noetl.playbook.parse import parse
+from noetl.playbook.sinks import sinks_of
 from noetl.settings import Settings
 from noetl.worker.api import Api
 from noetl.worker.job import Job
@@ -49,7 +50,7 @@ class Playbooks:
 
     def _job(self, command: Mapping[str, Json], seen: Seen) -> Job:
         step = seen.playbook.steps[command["step"]]
-        sink = _sink(step, *command["sink"]) if command.get("sink") else None
+        sink = sinks_of(step, command["sink"][0])[command["sink"][1]] if command.get("sink") else None
         tool = sink.tool if sink is not None else step.tool
         if tool is None:
             raise NoetlError(f"step {step.name} has no tool", code="internal")
@@ -70,6 +71,7 @@ class Playbooks:
             scope=scope,
             envelopes=(*ENVELOPES, *sorted(named & seen.playbook.steps.keys())),
             timeout=_timeout(step if sink is None else None, tool, self._settings.step_timeout),
+            most=step.timeout.attempt if sink is None else None,
             idempotency_key=f"{eid}:{number}",
             names=None,
             partial=tuple(command["partial"]),
@@ -88,10 +90,6 @@ class Playbooks:
         if len(self._seen) > KEPT:
             self._seen.popitem(last=False)
         return seen
-
-
-def _sink(step: Step, rule: int, number: int) -> Sink:
-    return [action for action in step.rules[rule].then if isinstance(action, Sink)][number]
 
 
 def _timeout(step: Step | None, tool: Tool, default: float) -> float:

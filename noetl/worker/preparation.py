@@ -29,8 +29,9 @@ _CODE_FIELDS = {language: frozenset((*encoded, *plain, "script")) for language, 
 
 
 def rendered_args(job: Mapping[str, Any], templates: Templates, scope: Mapping[str, Any]) -> dict[str, Json]:
-    """Return the args of §6: the tool's, under the step's, under those of the transition, which are values already."""
+    """Return the args of §6: the tool's, under the step's, under those of the transition, which are values that the others can use."""
     run_args = job["run_args"]
+    scope = {**scope, **run_args, "args": run_args}
     written = arguments.effective_args(job["tool_args"], job["step_args"], run_args)
     return {name: value if name in run_args else templates.render(value, scope) for name, value in written.items()}
 

@@ -227,6 +227,7 @@ def _message(job: Job, workdir: str, result_file: str, until: float | None) -> b
         "scope": job.scope,
         "envelopes": job.envelopes,
         "timeout": job.timeout,
+        "most": job.most,
         "idempotency_key": job.idempotency_key,
         "names": job.names,
         "partial": job.partial,

@@ -1,8 +1,12 @@
-"""Every playbook in tests/cases/playbooks ends as its `x-expect` says: status, results, variables, how often steps were entered."""
+"""Every playbook in tests/cases/playbooks ends as its `x-expect` says: status, results, variables, how often steps were entered.
+
+`@HTTP@` in its payload is the address of the routes of web_routes.py, of which `asked` in `x-expect` tells how often each had a request.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from live import Live
+from web_routes import Web, serving
 
 MakeLive = Callable[..., contextlib.AbstractContextManager[Live]]
 FILES = sorted((Path(__file__).parents[1] / "cases" / "playbooks").glob("*.yaml"))
@@ -25,12 +30,19 @@ def platform(make_live: MakeLive) -> Iterator[Live]:
         yield one
 
 
+@pytest.fixture(scope="module")
+def web(shared_playbooks: Path) -> Iterator[Web]:
+    with serving(shared_playbooks / "files") as one:
+        yield one
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_a_playbook_ends_as_it_says(platform: Live, path: Path) -> None:
+def test_a_playbook_ends_as_it_says(platform: Live, web: Web, path: Path) -> None:
+    web.forget()
     text = path.read_text()
     document: dict[str, Any] = yaml.safe_load(text)
     expected = document["x-expect"]
-    finished = platform.run(text, document.get("x-payload"))
+    finished = platform.run(text, json.loads(json.dumps(document.get("x-payload")).replace("@HTTP@", web.url)))
     execution_id = finished["execution_id"]
     assert finished["status"] == expected["status"], finished["error"]
     if "error" in expected:
@@ -43,3 +55,5 @@ def test_a_playbook_ends_as_it_says(platform: Live, path: Path) -> None:
     entries = [event["node_name"] for event in platform.events(execution_id, "step.enter")]
     for step, count in expected.get("entered", {}).items():
         assert entries.count(step) == count, step
+    for route, count in expected.get("asked", {}).items():
+        assert len(web.asked(route)) == count, route
