@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import secrets
+import shlex
 import socket
 import threading
 from collections.abc import Iterator
@@ -73,10 +74,8 @@ class Remote:
                 file.chmod(0o600)
                 file.write(text.encode())
                 file.close()
-            except OSError:
-                with contextlib.suppress(OSError):
-                    sftp.remove(path)
-                raise
+            except OSError as error:
+                raise self._unwritten(sftp, path, error) from error
         return path
 
     def upload(self, source: Path, target: str) -> None:
@@ -86,10 +85,8 @@ class Remote:
             try:
                 sftp.put(str(source), partial)
                 sftp.posix_rename(partial, target)
-            except OSError:
-                with contextlib.suppress(OSError):
-                    sftp.remove(partial)
-                raise
+            except OSError as error:
+                raise self._unwritten(sftp, partial, error) from error
 
     def sizes(self, folder: str) -> dict[str, int]:
         """Return the sizes of a folder's files, by name; none where there is no such folder."""
@@ -127,13 +124,21 @@ class Remote:
         try:
             yield sftp
         except OSError as error:
-            if isinstance(error, EOFError | ConnectionError | TimeoutError):
-                raise
-            raise NoetlError(f"cannot write in {folder}: {self._why(folder, error)}", "make room there, and run it again") from error
+            raise self._unwritten(sftp, f"{folder}/", error) from error
+
+    def _unwritten(self, sftp: Any, path: str, error: OSError) -> Exception:
+        """Return what a failed write means, and take away what it left."""
+        if isinstance(error, ConnectionError | TimeoutError):
+            return error
+        folder = path.rpartition("/")[0]
+        why = self._why(folder, error)  # before the room that it took is free again
+        with contextlib.suppress(OSError):
+            sftp.remove(path)
+        return NoetlError(f"cannot write in {folder}: {why}", "make room there, and run it again")
 
     def _why(self, folder: str, error: OSError) -> str:
         # SFTP says no more than «Failure» of a full disk.
-        done = self._connection.run(f"df -Pk {folder} | tail -n 1", hide=True, warn=True, in_stream=False)
+        done = self._connection.run(f"df -Pk {shlex.quote(folder)} | tail -n 1", hide=True, warn=True, in_stream=False)
         fields = done.stdout.split()
         if len(fields) >= 6 and fields[3].isdecimal() and int(fields[3]) < 64:
             return f"its disk is full ({fields[5]})"

@@ -63,6 +63,7 @@ class Session:
 
     def __init__(self, verb: str, host: Host, label: str, given: Given, *, silent: bool) -> None:
         self.host = host
+        self.silent = silent
         self._verb = verb
         self.out = Lines(label, None if silent else sys.stdout)
         self.err = Lines(label, sys.stderr)

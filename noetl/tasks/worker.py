@@ -49,6 +49,23 @@ def restart(
     _start(name, pool, max_workers, count)
 
 
+@verb(help={**FORCE, "timeout": "seconds to wait for each to end by itself (default 300)"})
+def roll(_context: Context, force: bool = False, timeout: float = 300.0) -> None:
+    """Replace workers one by one with this version.
+
+    Each is drained, started anew, and waited for until the server knows it in this version. The first that does not come
+    back ends it; run again, it goes on there. With -H: host by host (or --batch 25%), and never on after one that failed.
+    """
+    from noetl.ops import roll as rolling
+    from noetl.ops import worker
+
+    rolled = rolling.roll(read_settings(), timeout=timeout, force=force, progress=note)
+    for one in rolled:
+        say(f"worker {worker.name_of(one.record)}: back as {one.record.version}, pid {one.record.pid}")
+    if not rolled:
+        say("worker: none was running")
+
+
 @verb(name="list", help={**JSON})
 def list_(_context: Context, json: bool = False) -> None:
     """List the workers here and those the server knows."""

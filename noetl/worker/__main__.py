@@ -59,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
 async def _work(settings: Settings, name: str, pool: str, slots: int, nats_url: Secret | None) -> int:
     worker_id = f"{name}:{secrets.token_hex(4)}"
     lock = home.Lock(settings.home / f"worker-{name}.lock")
-    note = {"pid": os.getpid(), "name": name, "pool": pool, "worker_id": worker_id, "started_at": time.time()}
+    note = {"pid": os.getpid(), "name": name, "pool": pool, "slots": slots, "worker_id": worker_id, "started_at": time.time()}
     replaces = lock.acquire(note).get("worker_id", "")
     token = home.token(settings)
     assert settings.server_url is not None

@@ -26,7 +26,8 @@ def test_the_verbs_are_there() -> None:
     names = {name for name, _ in ALL}
     assert names >= {"up", "down", "ps", "logs", "demo", "run", "test", "lint", "bench", "chaos"}
     assert names >= {f"server.{one}" for one in ("start", "stop", "restart", "status", "logs")}
-    assert names >= {f"worker.{one}" for one in ("start", "stop", "restart", "list", "logs")}
+    assert names >= {f"worker.{one}" for one in ("start", "stop", "restart", "roll", "list", "logs")}
+    assert names >= {f"host.{one}" for one in ("install", "rollback", "list", "bundle")}
     assert names >= {f"db.{one}" for one in ("init", "validate", "reset")}
     assert names >= {f"catalog.{one}" for one in ("register", "list", "get", "validate")}
     assert names >= {
