@@ -20,6 +20,7 @@ from noetl.playbook.problem import Problem
 from noetl.playbook.shell import QUOTED, Value
 
 ENVELOPE = "envelope lookup"
+AGAIN = "second envelope lookup"
 ROW = "row lookup"
 METHOD = "method lookup"
 SLICE = "slice of"
@@ -51,6 +52,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         self.evaluation = EvalContext(self)
         filters.install(self)
         self.filters[ENVELOPE] = self.envelope
+        self.filters[AGAIN] = self.again
         self.filters[ROW] = self.row
         self.filters[METHOD] = self.method
         self.filters[SLICE] = self.slice_of
@@ -129,6 +131,10 @@ class Sandbox(ImmutableSandboxedEnvironment):
         elif key in ("data", "result"):
             return value
         return self._attribute(value, key)
+
+    def again(self, value: Any, key: str) -> Any:
+        """Look `data` or `result` up in what the one or the other has led to: a list is what both mean."""
+        return value if isinstance(value, list) else self.getattr(value, key)
 
     def row(self, value: Any, index: int) -> Any:
         """Look an index up in a result: of an SQL result, among the rows of the last statement that returned any."""

@@ -15,7 +15,7 @@ from jinja2.nativetypes import NativeCodeGenerator
 from jinja2.runtime import Context
 from jinja2.visitor import NodeTransformer
 
-from noetl.playbook.environment import ENVELOPE, METHOD, ROW, SLICE, Sandbox
+from noetl.playbook.environment import AGAIN, ENVELOPE, METHOD, ROW, SLICE, Sandbox
 from noetl.playbook.shell import QUOTED
 
 Root = Callable[[Context], Iterator[Any]]
@@ -148,6 +148,8 @@ class _Rewriting(NodeTransformer):
 
     def visit_Getattr(self, node: nodes.Getattr) -> nodes.Node:
         below = self.visit(node.node)
+        if node.attr in _SELF and not self.is_envelope(node.node) and self.is_result(node.node):
+            return _call(AGAIN, node, below, node.attr)
         return _call(ENVELOPE if self.is_envelope(node.node) else None, node, below, node.attr)
 
     def visit_Getitem(self, node: nodes.Getitem) -> nodes.Node:

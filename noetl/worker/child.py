@@ -150,10 +150,14 @@ class Child:
         scope = {**scope, **args, "args": args}
         if is_sink:
             scope |= sink.names(job["sink"], {**scope, **functions}, templates)
-        config = rendered_config(job, kind, templates, {**functions, **scope, "now": _now}, Reading(find, secrets, code_optional=is_sink))
+        fetch = functools.cache(functools.partial(self._fetch, "context"))
+        seen = {**functions, **scope, "now": _now}
+        reading = Reading(find, secrets, Context(seen, fetch, job["names"], job["partial"]), code_optional=is_sink)
+        config = rendered_config(job, kind, templates, seen, reading)
         if job["kind"] == "python":
             args = {name: parse_json_text(value) for name, value in args.items()}
-        call = self._as_call(job, kind, config, args, scope, find, secrets)
+        context = Context(scope, fetch, job["names"], job["partial"])
+        call = self._as_call(job, kind, config, args, context, find, secrets)
         result = _tool(job["kind"], is_sink)(call)
         return self._event_loop().run_until_complete(result) if inspect.iscoroutine(result) else result
 
@@ -163,12 +167,10 @@ class Child:
         kind: registry.Kind,
         config: dict[str, Json],
         args: dict[str, Json],
-        scope: dict[str, Any],
+        context: Context,
         find: Find,
         secrets: set[str],
     ) -> Call:
-        fetch = functools.cache(functools.partial(self._fetch, "context"))
-        context = Context(scope, fetch, job["names"], job["partial"])
         inline = kind.language == "python" and "code" in job["config"] and not job["config"].get("script")
 
         def value_of(name: str) -> Json:
@@ -190,7 +192,7 @@ class Child:
             credential=find,
             context=value_of,
             secrets=secrets,
-            data=scope.get("data") if job["sink"] is not None else None,
+            data=context.get("data") if job["sink"] is not None else None,
             has_data=job["sink"] is not None and job["sink"]["has_data"],
         )
 

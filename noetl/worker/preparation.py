@@ -38,10 +38,14 @@ def rendered_args(job: Mapping[str, Any], templates: Templates, scope: Mapping[s
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What it takes to read the code of a config: the credentials of its `script`, and whether there may be none."""
+    """What it takes to read the code of a config: the credentials of its `script`, and whether there may be none.
+
+    `names` are those that templates in the code see of which the server has not seen that they are used: they are fetched when read.
+    """
 
     find: Find
     secrets: set[str]
+    names: Mapping[str, Any]
     code_optional: bool = False
 
 
@@ -64,11 +68,11 @@ def _code(config: Mapping[str, Json], language: str, templates: Templates, scope
         return _rendered_code(script.load(written, reading.find, reading.secrets), language, templates, scope)
     if written:
         text: Json = script.load(templates.render(written, scope), reading.find, reading.secrets)
-        return text if language == "python" else _rendered_code(text, language, templates, scope)
+        return text if language == "python" else _rendered_code(text, language, templates, reading.names)
     for name in encoded:
         if config.get(name):
             text = _decoded(name, templates.render(config[name], scope))
-            return text if language == "python" else _rendered_code(text, language, templates, scope)
+            return text if language == "python" else _rendered_code(text, language, templates, reading.names)
     for name in plain:
         if config.get(name):
             return _rendered_code(config[name], language, templates, scope)
