@@ -51,9 +51,9 @@ def _over_ssh(letter: str, words: list[str]) -> list[str]:
     try:
         if warning := attended.begin(Path(letter)):
             sys.stderr.write(f"{warning}\n")
-    except NoetlError as error:
+    except (NoetlError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
-        sys.exit(error.exit_code)
+        sys.exit(getattr(error, "exit_code", 1))
     return words
 
 

@@ -50,8 +50,9 @@ def worker_list(settings: Settings, json_: bool = False) -> Answer:
     note = ""
     try:
         for one in worker.known(connect(settings, timeout=5)):
-            if one.get("status") != "gone" or one.get("pid") in rows:
-                key = one["pid"] if one.get("pid") in rows else one["worker_id"]
+            here = worker.is_here(one) and one.get("pid") in rows
+            if one.get("status") != "gone" or here:
+                key = one["pid"] if here else one["worker_id"]
                 rows[key] = rows.get(key, {}) | one
     except NoetlError as error:
         note = f"\n{error.message}: only the workers of this machine are listed"

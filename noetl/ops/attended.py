@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import threading
+import time
 from pathlib import Path
 
 import noetl
@@ -14,6 +16,7 @@ from noetl.errors import NoetlError, Unauthorized, Unavailable
 from noetl.ops.client import Client
 
 _PATIENCE = 5.0
+_UNREAD = 600.0
 
 
 def begin(letter: Path) -> str:
@@ -23,6 +26,7 @@ def begin(letter: Path) -> str:
     """
     document = json.loads(letter.read_text())
     letter.unlink()
+    _clear(letter.parent)
     os.environ.update({str(name): str(value) for name, value in document["environ"].items()})
     threading.Thread(target=_interrupt_at_end, daemon=True).start()
     return reach() if document["reach"] else ""
@@ -44,6 +48,14 @@ def reach() -> str:
     except (AttributeError, ValueError) as error:
         raise NoetlError(f"what answers at {url} is no noetl server", "set NOETL_SERVER_URL") from error
     return "" if version == noetl.__version__ else f"the server is {version}, this host's noetl {noetl.__version__}"
+
+
+def _clear(folder: Path) -> None:
+    """Delete letters that nobody read, because their connection broke before."""
+    for old in folder.iterdir():
+        with contextlib.suppress(OSError):
+            if old.stat().st_mtime < time.time() - _UNREAD:
+                old.unlink()
 
 
 def _interrupt_at_end() -> None:

@@ -37,7 +37,7 @@ def roll(settings: Settings, *, timeout: float = TIMEOUT, force: bool = False, p
 def _plan(settings: Settings) -> dict[str, dict[str, Any]]:
     """Write down which workers have to run in the end, before the first of them is stopped."""
     plan = _read(settings.home)
-    heard = {one.get("pid"): one for one in worker.known(connect(settings))}
+    heard = {one.get("pid"): one for one in worker.known(connect(settings)) if worker.is_here(one)}
     for entry in worker.running(settings.home):
         name = worker.name_of(entry)
         note = {**files.read_note(settings.home / f"worker-{name}.lock"), **heard.get(entry.pid, {})}
@@ -47,7 +47,8 @@ def _plan(settings: Settings) -> dict[str, dict[str, Any]]:
 
 
 def _check(settings: Settings, start: Start) -> None:
-    said = [one.get("version") for one in worker.known(connect(settings)) if one.get("pid") == start.record.pid]
+    heard = [one for one in worker.known(connect(settings)) if worker.is_here(one)]
+    said = [one.get("version") for one in heard if one.get("pid") == start.record.pid]
     if noetl.__version__ not in said:
         message = f"{start.record.title} came back as version {', '.join(map(str, said)) or 'unknown'}, not {noetl.__version__}"
         raise NoetlError(message, "see: noetl worker list")

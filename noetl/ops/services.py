@@ -109,7 +109,7 @@ def _workers(settings: Settings) -> list[dict[str, Any]]:
         client = connect(settings, timeout=2)
         # A list of what runs is wanted most of all while the server cannot answer.
         with contextlib.suppress(NoetlError):
-            heard = {one.get("pid"): one for one in worker.known(client)}
+            heard = {one.get("pid"): one for one in worker.known(client) if worker.is_here(one)}
     rows = []
     for entry in entries:
         said = heard.get(entry.pid, {})

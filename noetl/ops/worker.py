@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -102,6 +103,11 @@ def known(client: Client) -> list[dict[str, Any]]:
     return list(client.get("/api/workers")["workers"])
 
 
+def is_here(one: Mapping[str, Any]) -> bool:
+    """Tell whether a worker that the server knows is on this machine: PIDs and names are those of others too."""
+    return bool(one.get("host") == socket.gethostname())
+
+
 def _service(name: str) -> str:
     return f"worker_{name}"
 
@@ -149,6 +155,7 @@ def _stop(home: Path, name: str, timeout: float, force: bool, progress: Progress
 
 def _is_known(client: Client, name: str, pid: int) -> bool:
     try:
-        return any(one.get("name") == name and one.get("pid") == pid and one.get("status") == "ready" for one in known(client))
+        here = [one for one in known(client) if is_here(one) and one.get("name") == name and one.get("pid") == pid]
+        return any(one.get("status") == "ready" for one in here)
     except NoetlError:
         return False

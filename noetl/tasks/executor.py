@@ -45,6 +45,10 @@ class HostsExecutor(Executor):
             return calls
         return [self._on_hosts(call, words(one), given) for call, one in zip(calls, tasks, strict=True)]
 
+    def dedupe(self, calls: list[Call]) -> list[Call]:
+        """Keep every call on hosts: Invoke compares bodies, and theirs differ in the words alone."""
+        return calls if core_flags.given(self.core).remote else super().dedupe(calls)
+
     def _on_hosts(self, call: Call, flags: list[str], given: core_flags.Given) -> Call:
         name = str(call.called_as)
         if name.partition(".")[0] == ON_HOSTS:

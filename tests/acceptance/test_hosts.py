@@ -179,6 +179,19 @@ def hidden_host(sandbox: Sandbox, jump: Sshd) -> Sshd:
     return one
 
 
+def test_several_verbs_in_one_line_and_letters_that_nobody_read(sandbox: Sandbox) -> None:
+    letters = sandbox.hosts[0].home / ".noetl" / "letters"
+    letters.mkdir(parents=True)
+    (letters / "old").write_text("{}")
+    os.utime(letters / "old", (0, 0))
+    words = ["-H", "a", "worker.start", "--name", "x", "worker.start", "--name", "y"]
+    said = sandbox.ok(*words, program="inv", cwd=ROOT)
+    assert "a | worker x: ready" in said
+    assert "a | worker y: ready" in said
+    assert list(letters.iterdir()) == []
+    assert sandbox.ok("-H", "a", "worker.stop", "--all").count("stopped (pid") == 2
+
+
 def test_two_operators_start_one_worker(sandbox: Sandbox) -> None:
     with ThreadPoolExecutor(2) as pool:
         said = list(pool.map(lambda _: sandbox.ok("-H", "a", "worker.start"), range(2)))
