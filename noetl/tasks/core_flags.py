@@ -34,7 +34,7 @@ def arguments() -> list[Argument]:
     """Return the flags as Invoke's arguments."""
     return [
         Argument(names=("hosts", "H"), help="Hosts to run the verb on: a,user@b:2222 and @group, from invoke.yaml or hosts.yaml."),
-        Argument(names=("parallel",), kind=int, default=PARALLEL, help="How many hosts at the same time (default 10)."),
+        Argument(names=("parallel",), help="How many hosts at the same time (default 10)."),
         Argument(names=("batch",), help="Hosts in batches, each after the one before: a number, or a share like 25%."),
         Argument(names=("fail-fast",), kind=bool, default=False, help="Begin on no further host once one has failed."),
         Argument(names=("failed",), kind=bool, default=False, help="Only the hosts on which the verb failed last time."),
@@ -49,13 +49,18 @@ def given(core: Any) -> Given:
         return Given()
     return Given(
         hosts=found["hosts"].value or "",
-        parallel=found["parallel"].value,
+        parallel=_number(found["parallel"].value),
         batch=found["batch"].value or "",
         fail_fast=found["fail-fast"].value,
         failed=found["failed"].value,
         accept_new=found["accept-new"].value,
         dry=found["dry"].value,
     )
+
+
+def _number(text: str | None) -> int:
+    """Read a number; 0, which is refused in words, where it is none."""
+    return (int(text) if text.isdecimal() else 0) if text else PARALLEL
 
 
 def add_to_loading_program() -> None:

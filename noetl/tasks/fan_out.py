@@ -118,7 +118,7 @@ def chosen_hosts(verb: str, given: Given, settings: Settings, context: Context) 
     """Return the hosts file and the hosts of the flags; with `--failed` those alone on which the verb failed last time."""
     file = hosts.read(settings.home, Path.cwd(), _plain(context.config.get("hosts")))
     if given.parallel < 1:
-        raise UsageError(f"--parallel {given.parallel} is less than one host", f"--parallel {Given.parallel}")
+        raise UsageError("--parallel takes a number of hosts, one at least", f"--parallel {Given.parallel}")
     if not given.failed:
         return file, hosts.choose(given.hosts, file)
     before = outcomes.failed(settings.home, verb)

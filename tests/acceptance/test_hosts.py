@@ -346,7 +346,14 @@ def test_groups_batches_fail_fast_and_json(sandbox: Sandbox) -> None:
     assert len(planned.splitlines()) == 3
     assert "noetl worker.start --name=w" in planned
     assert "NOETL_API_TOKEN=***" in planned
-    assert sandbox.run("-H", "a", "run", "x.yaml").returncode == 2
+    for words in (
+        ["-H", "a", "run", "x.yaml"],
+        ["-H", "a", "--parallel", "no", "ps"],
+        ["-H", "@no", "ps"],
+        ["-H", "a", "--batch", "no", "ps"],
+    ):
+        assert sandbox.run(*words).returncode == 2, words
+    assert sandbox.run("host.list").returncode == 2
 
 
 def remote_verbs(sandbox: Sandbox, verb: str) -> list[psutil.Process]:
