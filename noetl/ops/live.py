@@ -14,7 +14,14 @@ if TYPE_CHECKING:
     from rich.text import Text
     from rich.tree import Tree
 
-_MARKS = {"waiting": ("·", "dim"), "running": ("●", "cyan"), "done": ("✓", "green"), "failed": ("✗", "red"), "cancelled": ("■", "yellow")}
+_MARKS = {
+    "waiting": ("·", "dim"),
+    "running": ("●", "cyan"),
+    "done": ("✓", "green"),
+    "failed": ("✗", "red"),
+    "cancelled": ("■", "yellow"),
+    "skipped": ("↷", "dim"),
+}
 _STATUS = {"COMPLETED": "bold green", "FAILED": "bold red", "CANCELLED": "bold yellow"}
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from noetl.engine.state import TERMINAL
+from noetl.engine.state import TERMINAL, decode
 from noetl.engine.value import loads
 from noetl.server.answers import iso
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 Json = Any
 DEEPEST = 5
 """How many sub-playbooks below one another are explained."""
+BESIDE = ("loop", "deadline", "nats")
+"""What is told beside the reasons, and says nothing of whether it moves."""
 MOVING, STUCK, OVER = "moving", "stuck", "over"
 
 
@@ -33,12 +35,7 @@ async def why(runtime: Runtime, row: Mapping[str, Any], depth: int = 0) -> dict[
         for reason in reasons[1:]:
             reason["moves"] = reason["moves"] and reason["state"] == "running"
     elif row["due_at"] is not None:
-        what = (
-            "the end of the time that what is in flight has after a failure"
-            if state.get("failure")
-            else "the next chunk of a loop, or its end"
-        )
-        reasons.append(_told("timer", what, True, until=row["due_at"]))
+        reasons.append(_timer(state, row["due_at"]))
     if not reasons:
         reasons.append(
             _told(
@@ -47,9 +44,9 @@ async def why(runtime: Runtime, row: Mapping[str, Any], depth: int = 0) -> dict[
         )
     if runtime.bus is not None and not runtime.bus.connected:
         reasons.append(_told("nats", "NATS does not answer: workers ask the server instead, a little later", True, type=["noetl ps"]))
-    counted = [reason for reason in reasons if reason["state"] not in ("loop", "nats")]
+    counted = [reason for reason in reasons if reason["state"] not in BESIDE]
     moving = any(reason["moves"] for reason in counted)
-    reasons.sort(key=lambda reason: (reason["state"] in ("loop", "nats"), reason["moves"]))
+    reasons.sort(key=lambda reason: (reason["state"] in BESIDE, reason["moves"]))
     error = await runtime.database.row("why_error", row["execution_id"])
     failing = state.get("failure")
     return {
@@ -188,6 +185,18 @@ def _paused(row: Mapping[str, Any], paused: Mapping[str, Json]) -> dict[str, Jso
     text = f"it is paused because its parent {by} is" if by else "it is paused" + (f": {paused['reason']}" if paused.get("reason") else "")
     at = datetime.fromtimestamp(paused["at"]).astimezone()
     return _told("paused", text, False, since=at, type=[f"noetl execution resume {by or row['execution_id']}"])
+
+
+def _timer(document: Mapping[str, Any], due: datetime) -> dict[str, Json]:
+    """Say what is due next: a run's time in all, what a failure leaves, or more of a loop."""
+    state = decode(document)
+    if state.failure is not None:
+        return _told("timer", "the end of the time that what is in flight has after a failure", True, until=due)
+    bounded = min((run for run in state.runs.values() if run.until is not None), key=lambda run: run.until or 0, default=None)
+    if bounded is not None and bounded.until is not None and abs(bounded.until - due.timestamp()) < 1:
+        place = {"step": bounded.step, "run_id": bounded.id}
+        return _told("deadline", "the end of its `timeout.total`: what still runs of it is cancelled then", True, place, until=due)
+    return _told("timer", "the next chunk of a loop, or its end", True, until=due)
 
 
 def _loop(loop: Mapping[str, Any]) -> dict[str, Json]:

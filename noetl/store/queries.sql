@@ -479,6 +479,10 @@ SELECT l.step, l.run_id, 0, '', 0, 0, 0, 0, 0, 1, 0, l.created_at, l.closed_at, 
 FROM loop l WHERE l.execution_id = $1 AND l.total = 0
 ORDER BY run_id
 
+-- name: steps_skipped
+-- The runs of steps that were skipped: they have no commands, only an event.
+SELECT step, run_id, created_at FROM event WHERE execution_id = $1 AND event_type = 'step.skipped' ORDER BY seq LIMIT 1000
+
 -- name: status_counts
 SELECT (SELECT count(*) FROM execution WHERE status = 'RUNNING') AS running,
        (SELECT count(*) FROM command WHERE status = 'waiting') AS waiting,

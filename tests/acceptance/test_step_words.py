@@ -8,6 +8,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from live import Live
 
 from noetl.errors import NoetlError
+from noetl.ops import live as live_view
 
 Json = Any
 MakeLive = Callable[..., contextlib.AbstractContextManager[Live]]
@@ -197,3 +199,25 @@ def test_a_sub_playbook_out_of_time_is_cancelled_at_once(platform: Live) -> None
     assert finished["duration"] < 2.4
     child = "SELECT status FROM execution WHERE parent_execution_id = $1"
     platform.until(lambda: platform.sql(child, int(finished["execution_id"]))[0]["status"] == "CANCELLED", "the child is cancelled")
+
+
+def test_a_skipped_step_and_the_end_of_a_total_are_shown(platform: Live) -> None:
+    text = playbook(
+        "shown",
+        [
+            {"step": "start", "next": "never"},
+            {"step": "never", "when": "{{ false }}", "tool": nap(0), "next": "long"},
+            {"step": "long", "tool": nap(30), "timeout": {"total": "10m"}},
+        ],
+    )
+    execution_id = platform.execute(text)
+    shown = platform.until(lambda: [one for one in platform.steps(execution_id) if one["state"] in ("skipped", "running")][1:], "both")
+    assert (shown[0]["step"], shown[0]["state"]) == ("long", "running")
+    document = platform.api.get(f"/api/executions/{execution_id}/steps")
+    assert [(one["step"], one["state"]) for one in document["steps"]] == [("never", "skipped"), ("long", "running")]
+    assert live_view.lines({}, document)[0] == "↷ never  skipped"
+    why = platform.api.get(f"/api/executions/{execution_id}/why")
+    deadline = next(one for one in why["reasons"] if one["state"] == "deadline")
+    assert (why["verdict"], deadline["step"]) == ("moving", "long") and "timeout.total" in deadline["text"]
+    assert 500 < datetime.fromisoformat(deadline["until"]).timestamp() - time.time() <= 600
+    platform.api.post(f"/api/executions/{execution_id}/cancel")

@@ -188,8 +188,12 @@ async def steps(request: Request, execution_id: str) -> Response:
     """Return one entry for each run of a step: state, times, attempts, loop counts."""
     runtime = runtime_of(request)
     row = await _row(runtime, execution_id)
-    rows = await runtime.database.rows("steps", row["execution_id"])
-    return answer({**_summary(row), "steps": [_step(step) for step in rows]})
+    shown = [_step(step) for step in await runtime.database.rows("steps", row["execution_id"])]
+    plan = await runtime.loader.plan(row["catalog_id"])
+    if any(step.step.when is not None for step in plan.steps.values()):
+        shown += [_skipped(step) for step in await runtime.database.rows("steps_skipped", row["execution_id"])]
+        shown.sort(key=lambda step: int(step["run"]))
+    return answer({**_summary(row), "steps": shown})
 
 
 @router.get("/api/executions/{execution_id}/result/{step}")
@@ -419,6 +423,12 @@ def _step_state(row: Mapping[str, Any]) -> str:
             return "running"
         return "cancelled" if row["loop_cancelled"] else "failed" if row["loop_failed"] and not row["loop_done"] else "done"
     return next((state for state in ("running", "waiting") if row[state]), row["last"] or "done")
+
+
+def _skipped(row: Mapping[str, Any]) -> dict[str, Json]:
+    at = iso(row["created_at"])
+    nothing = {"kind": "", "duration": None, "attempts": 0, "lost": 0, "worker": None, "loop": None, "error": None}
+    return {"step": row["step"], "run": row["run_id"], "state": "skipped", "started_at": at, "ended_at": at, **nothing}
 
 
 def _step(row: Mapping[str, Any]) -> dict[str, Json]:
