@@ -243,10 +243,12 @@ WHERE c.pool = '@engine' AND c.status IN ('waiting', 'running') AND greatest(c.a
 LIMIT 100
 
 -- name: engine_expired
--- The command of a sub-playbook that is past its time, with the child that it waits for.
+-- The command of a sub-playbook that is past its time, with the child that it waits for. While either is paused no time passes.
 SELECT c.fence, child.execution_id AS child
-FROM command c LEFT JOIN execution child ON child.parent_execution_id = c.execution_id AND child.parent_command_id = c.command_id
+FROM command c JOIN execution e ON e.execution_id = c.execution_id
+LEFT JOIN execution child ON child.parent_execution_id = c.execution_id AND child.parent_command_id = c.command_id
 WHERE c.execution_id = $1 AND c.command_id = $2 AND c.status = 'running' AND c.lease_until <= now()
+  AND e.status = 'RUNNING' AND child.status IS DISTINCT FROM 'PAUSED'
 
 -- name: orphans
 -- Executions that run although the one that waited for them is over.

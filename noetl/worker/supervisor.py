@@ -136,6 +136,7 @@ class Supervisor:
         self._hang_up()
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
+            asyncio.get_running_loop().run_in_executor(None, self._process.wait)
         if self._ready is not None and not self._ready.done():
             self._ready.set_exception(Unavailable("the worker's child processes did not start", "look into the worker's log"))
         self._on_lost()

@@ -17,6 +17,7 @@ import orjson
 import psutil
 import pytest
 
+from noetl.worker.job import Large
 from noetl.worker.sandbox import Done, Failed
 
 LEAVE_A_DAEMON = """
@@ -199,7 +200,11 @@ async def test_what_a_step_printed_before_it_hung_is_logged(bench: Any, caplog: 
 
 
 async def test_a_large_result_comes_through_and_a_larger_one_is_refused(bench: Any) -> None:
-    assert len(value(await bench.python("result = 'x' * 1_000_000"))) == 1_000_000
+    large = await bench.python("result = 'x' * 1_000_000")
+    assert isinstance(large, Large)
+    text = Path(large.file).read_bytes()
+    assert len(text) == large.size
+    assert orjson.loads(text) == "x" * 1_000_000
     outcome = await bench.python("result = 'x' * 1_100_000")
     assert outcome.error["type"] == "result"
     assert "NOETL_MAX_RESULT" in outcome.error["message"]
