@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import paramiko
 from fabric import Config, Connection
+from paramiko.hostkeys import HostKeyEntry, InvalidHostKey
 from paramiko.ssh_exception import BadHostKeyException, NoValidConnectionsError, SSHException
 
 from noetl.errors import NoetlError, Unavailable
@@ -179,8 +180,8 @@ def open_(host: Host, verb: str, *, accept_new: bool) -> Remote:
     connection = describe(host)
     remote = Remote(host, connection)
     try:
-        _prepare(connection, f"inv --accept-new -H {host.name} {verb}", accept_new)
         with _translated(connection, host):
+            _prepare(connection, f"inv --accept-new -H {host.name} {verb}", accept_new)
             connection.open()
             _keep_alive(connection)
     except BaseException:
@@ -195,7 +196,7 @@ def describe(host: Host) -> Any:
     try:
         connection = Connection(host.name, config=config)
     except ValueError as error:
-        raise NoetlError(f"{host.name!r} is no host: {error}", "-H user@name:2222") from error
+        raise NoetlError(f"{host.name!r} is no host: {error}", "-H user@name:2222; or see its lines in ~/.ssh/config") from error
     if connection.ssh_config.get("proxyjump", "").lower() == "none":
         connection.gateway = None
     if connection.connect_timeout is None:
@@ -243,8 +244,9 @@ def _prepare(connection: Any, again: str, accept_new: bool) -> None:
         files = options.get("userknownhostsfile", "~/.ssh/known_hosts ~/.ssh/known_hosts2").split()
         known = [Path(name).expanduser() for name in files]
         for path in (*known, Path("/etc/ssh/ssh_known_hosts")):
-            if path.is_file():
-                connection.client.load_system_host_keys(str(path))
+            for entry in _known_keys(path):
+                for name in entry.hostnames:
+                    connection.client.get_host_keys().add(name, entry.key.get_name(), entry.key)
         connection.client.set_missing_host_key_policy(KeyCheck(again, known[0], accept_new))
         if connection.connect_timeout is None:
             connection.connect_timeout = CONNECT_TIMEOUT
@@ -257,6 +259,16 @@ def _prepare(connection: Any, again: str, accept_new: bool) -> None:
             **({"allow_agent": False, "look_for_keys": False} if only else {}),
         }
         connection = connection.gateway
+
+
+def _known_keys(path: Path) -> Iterator[HostKeyEntry]:
+    """Yield the entries of a file of known hosts; Paramiko itself gives a whole file up for one line like @cert-authority."""
+    for line in path.read_text(errors="replace").splitlines() if path.is_file() else ():
+        if line.strip() and line.strip()[0] not in "#@":
+            with contextlib.suppress(SSHException, InvalidHostKey):
+                entry = HostKeyEntry.from_line(line.strip())
+                if entry is not None:
+                    yield entry
 
 
 def _keep_alive(connection: Any) -> None:

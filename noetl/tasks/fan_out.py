@@ -191,6 +191,9 @@ def _outcome(session: Session, work: Work) -> Outcome:
     except NoetlError as problem:
         code, error = problem.exit_code or 1, problem.message
         session.err.write(f"error: {problem}\n")
+    except Exception as problem:  # whatever a library did not foresee about one host, the others finish
+        code, error = 1, f"{type(problem).__name__}: {problem}"
+        session.err.write(f"error: {error}\n")
     finally:
         session.hang_up()
         session.out.close()

@@ -293,6 +293,18 @@ def test_unknown_and_changed_keys(sandbox: Sandbox) -> None:
     assert "ssh-keygen -R" in changed.stderr
 
 
+def test_one_host_that_cannot_be_understood_leaves_the_others_alone(sandbox: Sandbox) -> None:
+    config = sandbox.home / ".ssh" / "config"
+    config.write_text(f"Host a\n  ConnectTimeout soon\n{config.read_text()}")
+    known = sandbox.home / ".ssh" / "known_hosts"
+    known.write_text(f"# a comment\n@cert-authority *.example ssh-ed25519 AAAA\nnonsense\n{known.read_text()}")
+    done = sandbox.run("-H", "a,b:no,b", "ps")
+    assert done.returncode == 1, done.stderr
+    table = rows(done.stdout)
+    assert (table["a"][0], table["b:no"][0], table["b"][0]) == ("failed", "failed", "done"), done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_server_that_hosts_cannot_use_starts_nothing(sandbox: Sandbox) -> None:
     good = dict(sandbox.more)
     for url, code, said in (
