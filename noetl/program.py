@@ -67,6 +67,11 @@ def unknown_verb(words: Sequence[str], nouns: Mapping[str, Sequence[str]]) -> st
     return f"error: {noun} has no verb {verb!r}\n  it has: {', '.join(nouns[noun])}"
 
 
+def help_first(words: Sequence[str]) -> list[str]:
+    """Put `--help` before the verb where it follows it: Invoke would take it for the value of a verb's first argument."""
+    return ["--help", words[0]] if list(words[1:]) in (["--help"], ["-h"]) else list(words)
+
+
 def join(words: Sequence[str], nouns: Mapping[str, Sequence[str]]) -> list[str]:
     """Join the first noun and its verb with a dot: `server start --init-db` is `server.start --init-db`; a noun alone lists its verbs."""
     value = False
@@ -75,9 +80,9 @@ def join(words: Sequence[str], nouns: Mapping[str, Sequence[str]]) -> list[str]:
             value = not value and word in _WITH_VALUE
             continue
         if word not in nouns:
-            break
+            return [*words[:index], *help_first(words[index:])]
         after = words[index + 1] if index + 1 < len(words) else ""
         if after in nouns[word]:
-            return [*words[:index], f"{word}.{after}", *words[index + 2 :]]
+            return [*words[:index], *help_first([f"{word}.{after}", *words[index + 2 :]])]
         return ["--list", word] if not after or after.startswith("-") else list(words)
     return list(words)

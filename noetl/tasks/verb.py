@@ -22,6 +22,8 @@ class Verb(Task[Any]):
     """A task whose NoetlError ends the program with its message and its exit code, without a traceback."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if any(kwargs.get(name) in ("--help", "-h") for name in self.positional):
+            raise Exit(f"error: {self.name} takes that for its argument\n  put it first: inv --help NOUN.{self.name}", code=2)
         try:
             return super().__call__(*args, **kwargs)
         except NoetlError as error:

@@ -67,6 +67,10 @@ def test_the_fast_verbs_are_verbs_with_the_same_flags() -> None:
         ("server --help", "--list server"),
         ("server fly", "server fly"),
         ("execution follow 7", "execution.follow 7"),
+        ("execution retry --help", "--help execution.retry"),
+        ("execution.retry -h", "--help execution.retry"),
+        ("run --help", "--help run"),
+        ("run server --help", "run server --help"),
         ("", ""),
     ],
 )
