@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import assert_never
+from typing import Any, assert_never
 
 from noetl.engine import loops
 from noetl.engine.ending import drop, end, settle
@@ -19,6 +20,8 @@ from noetl.engine.turn import Entry, IllegalInput, Turn
 from noetl.engine.visit import Visit
 from noetl.engine.waking import wake
 from noetl.errors import NoetlError
+
+Json = Any
 
 
 def advance(plan: Plan, state: State, given: Input, known: Known) -> Outcome:
@@ -62,17 +65,23 @@ def _start(turn: Turn, given: Start) -> None:
     turn.view.workload = workload
     turn.event("playbook.initialized", status="RUNNING")
     turn.event("workflow.initialized", status="RUNNING")
+    if _workload(turn, workload, {key: value for key, value in own.items() if key not in given.payload}):
+        turn.entering.append(Entry("start", {}))
+    else:
+        turn.leave_entry(Entry("start", {}))
+
+
+def _workload(turn: Turn, workload: Mapping[str, Json], templates: Mapping[str, Json]) -> bool:
+    """Make the workload, in which the values of some keys are rendered first; return whether they could be."""
+    turn.workload = workload
     try:
         scope = lookup(turn.view, {root for root, _ in turn.plan.starting})
-        rendered = {key: turn.plan.templates.render(value, scope) for key, value in own.items() if key not in given.payload}
-        turn.workload = {**workload, **rendered}
+        turn.workload = {**workload, **{key: turn.plan.templates.render(value, scope) for key, value in templates.items()}}
     except NoetlError as error:
-        turn.workload = workload
         turn.fail({"message": f"workload: {error.message}", "type": error.code})
-        turn.leave_entry(Entry("start", {}))
-        return
+        return False
     turn.view.workload = turn.workload
-    turn.entering.append(Entry("start", {}))
+    return True
 
 
 def _continue_earlier(turn: Turn, given: Continue) -> None:
@@ -82,6 +91,12 @@ def _continue_earlier(turn: Turn, given: Continue) -> None:
     again = list(dict.fromkeys(point.step for point in given.points))
     turn.event("playbook.initialized", status="RUNNING")
     turn.event("playbook.continued", status="RUNNING", detail={"continues": given.earlier, "again": again})
+    # A later version of the playbook may have values in its workload that the earlier one had not.
+    fresh = {key: value for key, value in turn.plan.playbook.workload.items() if key not in turn.view.workload}
+    if fresh and not _workload(turn, turn.view.workload, fresh):
+        for point in given.points:
+            turn.leave_entry(Entry(point.step, point.args, point.loop_results))
+        return
     for point in given.points:
         if point.run is None or point.loop is None:
             turn.entering.append(Entry(point.step, point.args, point.loop_results))

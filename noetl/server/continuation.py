@@ -15,6 +15,7 @@ from noetl.engine.plan import Plan
 from noetl.engine.state import TERMINAL, Left, LoopState, State
 from noetl.engine.value import dumps, loads
 from noetl.errors import Conflict, NotFound, UsageError
+from noetl.playbook.inputs import check_payload
 from noetl.server.execution import Execution
 from noetl.server.pending import Begin
 
@@ -90,6 +91,9 @@ async def planned(runtime: Runtime, execution_id: int, wanted: Wanted) -> Contin
     await _points(runtime, found, left, wanted)
     found.kept = [_kept(row) for row in runs if row["run_id"] not in found.dropped and row["run_id"] not in found.orders]
     _fits(found, wanted)
+    if wanted.latest:
+        playbook = found.plan.playbook
+        check_payload(playbook.inputs, playbook.workload, earlier.payload, f"version {version} of {earlier.path}")
     return found
 
 

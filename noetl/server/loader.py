@@ -312,7 +312,7 @@ def reads(plan: Plan, state: State, given: Input) -> tuple[Uses, bool]:
             entered = [plan.steps[point.step] for point in given.points]
             passed = [step for step in entered if step.passes]
             uses = frozenset().union(*(step.entering for step in entered), *(step.routing for step in passed))
-            return uses, all(step.entering_plain for step in entered) and all(step.plain for step in passed)
+            return uses, plan.starting_plain and all(step.entering_plain for step in entered) and all(step.plain for step in passed)
         case Done() | Failed():
             run = state.runs.get(given.run)
             if run is None:

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from live import Live
 from stories import HEAD
 
-from noetl.errors import Conflict, NotFound
+from noetl.errors import Conflict, NoetlError, NotFound
 from noetl.ops import continuation
 
 Json = Any
@@ -182,6 +183,30 @@ def test_with_the_latest_version(own: Live, tmp_path: Path) -> None:
     begun = retried(own, execution, version="latest")
     assert begun["version"] == 3
     assert own.finish(begun["execution_id"])["result"] == "new"
+
+
+def test_inputs_output_and_on_failure_of_what_goes_on(own: Live, tmp_path: Path) -> None:
+    mark, broken = tmp_path / "mark", str(tmp_path / "broken")
+    head = {"input": {"note": "string"}, "output": {"a": "{{ a }}", "size": "{{ workload.size | default(0) }}"}, "on_failure": "rescue"}
+
+    def version(**more: Json) -> str:
+        steps = [step("start", following="a"), step("a", broken=broken), step("rescue", seen="{{ error.message }}"), step("end")]
+        return json.dumps({**yaml.safe_load(text("retry_words", *steps)), **head, **more})
+
+    execution = failed(own, version(), mark)
+    assert mark.read_text().split() == ["start", "a", "rescue"]
+    begun = retried(own, execution)
+    ended = own.finish(begun["execution_id"])
+    assert (ended["status"], ended["error"], ended["output"]) == ("COMPLETED", None, {"a": "a", "size": 0})
+    assert mark.read_text().split() == ["start", "a", "rescue", "a", "end"]
+
+    execution = failed(own, version(), mark)
+    own.register(version(input={**head["input"], "size": {"type": "integer", "required": True}}))
+    with pytest.raises(NoetlError, match="input `size` is missing"):
+        own.api.post(f"/api/executions/{execution}/retry", {"version": "latest", "dry_run": True})
+    own.register(version(input={**head["input"], "size": {"type": "integer", "default": "{{ 2 + 3 }}"}}))
+    begun = retried(own, execution, version="latest")
+    assert own.finish(begun["execution_id"])["output"] == {"a": "a", "size": 5}
 
 
 def test_what_runs_is_not_continued_and_what_is_continued_not_twice(own: Live, tmp_path: Path) -> None:
