@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import secrets
 import shlex
 import socket
@@ -19,12 +18,11 @@ from paramiko.hostkeys import HostKeyEntry, InvalidHostKey
 from paramiko.ssh_exception import BadHostKeyException, NoValidConnectionsError, SSHException
 
 from noetl.errors import NoetlError, Unavailable
+from noetl.ops import ssh_config
 from noetl.ops.hosts import Host
 
 CONNECT_TIMEOUT = 10
 _ALIVE_INTERVAL, _ALIVE_COUNT = 10, 3
-_INCLUDE = re.compile(r"^\s*include\s+(.+)$", re.IGNORECASE)
-_BLOCK = re.compile(r"^\s*(host|match)\s", re.IGNORECASE)
 _known_hosts_lock = threading.Lock()
 
 
@@ -192,7 +190,7 @@ def open_(host: Host, verb: str, *, accept_new: bool) -> Remote:
 
 def describe(host: Host) -> Any:
     """Return Fabric's connection to a host, not opened: where it leads by ssh_config."""
-    config = Config(ssh_config=paramiko.SSHConfig.from_text(ssh_config()), overrides={"run": {"dry": False}})
+    config = Config(ssh_config=paramiko.SSHConfig.from_text(ssh_config.text()), overrides={"run": {"dry": False}})
     try:
         connection = Connection(host.name, config=config)
     except ValueError as error:
@@ -211,30 +209,6 @@ def route(connection: Any) -> str:
     if not gateway:
         return where
     return f"{where} via {gateway if isinstance(gateway, str) else route(gateway)}"
-
-
-def ssh_config(start: Path | None = None) -> str:
-    """Return the text of the user's ssh_config and the system's, with what they include in its place."""
-    chosen = [start] if start else [Path("~/.ssh/config").expanduser(), Path("/etc/ssh/ssh_config")]
-    # A file's first lines belong to every host, whatever block the one before it ended with.
-    return "\n".join(line for path in chosen for line in ["Host *", *_expanded(path, "Host *", 0)])
-
-
-def _expanded(path: Path, block: str, depth: int) -> Iterator[str]:
-    if depth > 16 or not path.is_file():
-        return
-    for line in path.read_text(errors="replace").splitlines():
-        if included := _INCLUDE.match(line):
-            for pattern in included.group(1).replace('"', "").split():
-                absolute = Path(pattern).expanduser()
-                base = absolute if absolute.is_absolute() else path.parent / pattern
-                for found in sorted(base.parent.glob(base.name)):
-                    yield from _expanded(found, block, depth + 1)
-            yield block
-            continue
-        if _BLOCK.match(line):
-            block = line
-        yield line
 
 
 def _prepare(connection: Any, again: str, accept_new: bool) -> None:

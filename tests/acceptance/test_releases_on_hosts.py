@@ -26,7 +26,10 @@ from ssh_hosts import SSHD, Sandbox, Sshd, own_address
 import noetl
 from noetl.ops import release
 
-pytestmark = pytest.mark.skipif(SSHD is None, reason="LOUD SKIP: no sshd here; install openssh-server to test verbs on hosts")
+pytestmark = [
+    pytest.mark.skipif(SSHD is None, reason="LOUD SKIP: no sshd here; install openssh-server to test verbs on hosts"),
+    pytest.mark.timeout(300),
+]
 HERE = noetl.__version__
 NEXT = "0.999.0"
 BASE = Path(sys._base_executable).resolve()  # type: ignore[attr-defined]
