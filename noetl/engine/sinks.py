@@ -24,9 +24,13 @@ def at(step: Step, point: SinkPoint) -> Sink:
 def issue(turn: Turn, visit: Visit, index: int, event: str, number: int) -> bool:
     """Issue one of an event's sinks and end the call's command; return whether there is such a sink."""
     run = visit.run
-    if number >= len(of(turn.step(run).step, index, event)):
+    found = of(turn.step(run).step, index, event)
+    if number >= len(found):
         return False
     if event == "step.enter":
+        if found[number].tool.kind == "event":
+            turn.event("sink.executed", run, item=visit.item, status="COMPLETED")
+            return issue(turn, visit, index, event, number + 1)
         turn.fail({"message": f"step {run.step}: a sink at step.enter has nothing to write", "type": "sink"}, run.step)
         return False
     if visit.command is not None and not visit.ended:

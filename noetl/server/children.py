@@ -19,6 +19,7 @@ from noetl.errors import NoetlError, NotFound, TooLarge, Unavailable
 from noetl.playbook.duration import seconds
 from noetl.playbook.expression import Templates, is_plain
 from noetl.playbook.inputs import check_payload
+from noetl.playbook.mistakes import nearest
 from noetl.playbook.model import Tool
 from noetl.server.chunks import place_of
 from noetl.server.committer import unheard
@@ -136,6 +137,9 @@ class Children:
         if row is None:
             raise NotFound(f"there is no playbook {path}", "register it: noetl catalog register FILE")
         plan = await runtime.loader.plan(row["catalog_id"])
+        wanted = step.tool.config.get("return_step")
+        if wanted and wanted not in plan.step_names:
+            raise NotFound(f"the sub-playbook {path} has no step {wanted} to return", nearest(str(wanted), plan.step_names))
         check_payload(plan.playbook.inputs, plan.playbook.workload, args, f"the sub-playbook {path}")
         return Execution(
             id=runtime.execution_id(),
