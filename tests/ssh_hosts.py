@@ -182,6 +182,7 @@ def namespaces(names: list[str]) -> Iterator[Mapping[str, tuple[str, tuple[str, 
     """Make network namespaces on one bridge; give each name its address and the words that run a command inside."""
     bridge = f"nb{os.getpid() % 100000}"
     made: list[str] = []
+    links: list[str] = []
     try:
         _quiet("ip", "link", "add", bridge, "type", "bridge")
         _quiet("ip", "addr", "add", f"{NETWORK}.1/24", "dev", bridge)
@@ -192,6 +193,7 @@ def namespaces(names: list[str]) -> Iterator[Mapping[str, tuple[str, tuple[str, 
             _quiet("ip", "netns", "add", space)
             made.append(space)
             _quiet("ip", "link", "add", here, "type", "veth", "peer", "name", there)
+            links.append(here)
             _quiet("ip", "link", "set", here, "master", bridge, "up")
             _quiet("ip", "link", "set", there, "netns", space)
             inside = ("ip", "netns", "exec", space)
@@ -203,7 +205,9 @@ def namespaces(names: list[str]) -> Iterator[Mapping[str, tuple[str, tuple[str, 
     finally:
         for space in made:
             subprocess.run(["ip", "netns", "del", space], check=False, capture_output=True)
-        subprocess.run(["ip", "link", "del", bridge], check=False, capture_output=True)
+        # A namespace lives on as long as anything is in it: its cable goes in any case.
+        for link in [*links, bridge]:
+            subprocess.run(["ip", "link", "del", link], check=False, capture_output=True)
 
 
 def own_address() -> str:
