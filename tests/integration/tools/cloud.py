@@ -105,6 +105,14 @@ class Cloud:
         self.tokens += 1
         return web.json_response({"access_token": "canary-azure-token", "expires_in": 3600})
 
+    async def azure_machine(self, request: web.Request) -> web.Response:
+        """Azure's token for the managed identity of a machine; its times are texts."""
+        wanted = {"api-version": "2018-02-01", "resource": "https://vault.azure.net", "client_id": "identity"}
+        if request.headers.get("Metadata") != "true" or dict(request.query) != wanted:
+            return web.json_response({"error": "invalid_request"}, status=400)
+        self.tokens += 1
+        return web.json_response({"access_token": "canary-azure-token", "expires_in": "3599"})
+
     async def azure_secret(self, request: web.Request) -> web.Response:
         """Azure Key Vault."""
         if request.headers.get("Authorization") != "Bearer canary-azure-token" or not request.query.get("api-version"):
@@ -163,6 +171,7 @@ async def running() -> AsyncIterator[Cloud]:
     route("GET", "/google/storage/v1/b/{bucket}/o/{key:.+}", cloud.gcs_get)
     route("POST", "/google/upload/storage/v1/b/{bucket}/o", cloud.gcs_put)
     route("POST", "/azure/t1/oauth2/v2.0/token", cloud.azure_token)
+    route("GET", "/metadata/identity/oauth2/token", cloud.azure_machine)
     route("GET", "/azure/secrets/{name}", cloud.azure_secret)
     route("GET", "/vault/v1/{path:.+}", cloud.vault)
     runner = web.AppRunner(application, shutdown_timeout=0.1)

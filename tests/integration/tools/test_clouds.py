@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,9 @@ import cloud as clouds
 import orjson
 import pytest
 
+from noetl.tools.access import Access
+from noetl.tools.base import ToolError
+from noetl.tools.providers import azure
 from noetl.worker.sandbox import Done, Failed
 
 
@@ -91,6 +95,18 @@ async def test_what_there_is_not(bench: Any, cloud: clouds.Cloud, config: dict[s
     assert outcome.error["type"] == kind
     assert message in outcome.error["message"]
     assert "canary" not in str(outcome)
+
+
+async def test_azure_without_a_credential_is_asked_as_the_machine(cloud: clouds.Cloud) -> None:
+    environ = {"AZURE_POD_IDENTITY_AUTHORITY_HOST": cloud.url, "AZURE_CLIENT_ID": "identity"}
+    access = Access({"endpoint": f"{cloud.url}/azure"}, {}, set(), environ)
+    before = cloud.tokens
+    assert [await asyncio.to_thread(azure.read, "plain", access) for _ in range(2)] == ["canary-plain"] * 2
+    assert cloud.tokens == before + 1
+    assert "canary-azure-token" in access.secrets
+    unknown = Access(access.config, {}, set(), {**environ, "AZURE_CLIENT_ID": "another"})
+    with pytest.raises(ToolError, match=r"this machine has no managed identity .*give auth"):
+        await asyncio.to_thread(azure.read, "plain", unknown)
 
 
 async def test_the_keychain_asks_the_same_providers_and_is_masked(bench: Any, cloud: clouds.Cloud) -> None:
