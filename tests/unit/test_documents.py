@@ -63,3 +63,9 @@ def test_every_package_is_packaged() -> None:
     declared = f"## [{project['project']['version']}]"
     changelog = (ROOT / "CHANGELOG.md").read_text()
     assert declared in changelog or f"version, {project['project']['version']}." in changelog
+
+
+def test_decisions_are_numbered_once_each() -> None:
+    files = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+    assert [int(file.name[:4]) for file in files] == list(range(1, len(files) + 1))
+    assert [file.read_text().split(".", 1)[0] for file in files] == [f"# {number}" for number in range(1, len(files) + 1)]
