@@ -320,9 +320,11 @@ SELECT worker_id, name, pool, host, pid, version, status, slots, running, starte
 WHERE status <> 'gone' OR last_seen > now() - interval '1 hour' ORDER BY name, started_at DESC
 
 -- name: pools
+-- What a paused execution holds back waits for no worker.
 SELECT p.pool, (SELECT count(*) FROM worker w WHERE w.pool = p.pool AND w.status = 'ready') AS workers,
        (SELECT coalesce(sum(w.slots), 0) FROM worker w WHERE w.pool = p.pool AND w.status = 'ready') AS slots,
-       (SELECT count(*) FROM command c WHERE c.pool = p.pool AND c.status = 'waiting') AS waiting,
+       (SELECT count(*) FROM command c JOIN execution e ON e.execution_id = c.execution_id AND e.status = 'RUNNING'
+        WHERE c.pool = p.pool AND c.status = 'waiting') AS waiting,
        (SELECT count(*) FROM command c WHERE c.pool = p.pool AND c.status = 'running') AS running
 FROM (SELECT pool FROM worker WHERE status <> 'gone' UNION SELECT pool FROM command WHERE status = 'waiting') p ORDER BY p.pool
 
@@ -487,7 +489,8 @@ SELECT step, run_id, created_at FROM event WHERE execution_id = $1 AND event_typ
 
 -- name: status_counts
 SELECT (SELECT count(*) FROM execution WHERE status = 'RUNNING') AS running,
-       (SELECT count(*) FROM command WHERE status = 'waiting') AS waiting,
+       (SELECT count(*) FROM command c JOIN execution e ON e.execution_id = c.execution_id AND e.status = 'RUNNING'
+        WHERE c.status = 'waiting') AS waiting,
        (SELECT count(*) FROM command WHERE status = 'running') AS leased
 
 -- name: variables

@@ -146,3 +146,18 @@ def test_what_is_over_is_neither_paused_nor_resumed(own: Live) -> None:
     with pytest.raises(Conflict, match="is COMPLETED: there is nothing to resume") as refused:
         resumed(own, execution)
     assert refused.value.hint == f"run it again: noetl execution retry {execution}"
+
+
+def test_what_a_pause_holds_back_waits_for_no_worker(own: Live, tmp_path: Path) -> None:
+    def waiting() -> int:
+        return int(next(pool["waiting"] for pool in own.api.get("/api/pools")["pools"] if pool["pool"] == "default"))
+
+    file = tmp_path / "items"
+    execution = own.execute(LOOP, {"items": 60, "note": str(file)})
+    own.until(lambda: waiting() > 20, "items wait")
+    paused(own, execution)
+    assert waiting() == 0
+    resumed(own, execution)
+    assert waiting() > 0
+    own.api.post(f"/api/executions/{execution}/cancel", {})
+    own.finish(execution)
