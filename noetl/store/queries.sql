@@ -139,11 +139,12 @@ WHERE c.execution_id = free.execution_id AND c.command_id = free.command_id
 RETURNING c.execution_id, c.command_id, c.run_id, c.step, c.item, c.fence, c.attempt, c.lost, c.input, free.revision
 
 -- name: heartbeat_extend
--- Extend the leases that this worker lists and still holds; the answer names them.
+-- Extend the leases that this worker lists and still holds; the answer names them. Here and below, `|| ''` keeps the index of all that runs
+-- out of the plan: each row is found by its key, however many commands have ended since that index was last cleaned.
 UPDATE command c SET lease_until = now() + $5::interval, unlisted = 0
 FROM unnest($2::bigint[], $3::integer[], $4::integer[]) AS held(execution_id, command_id, fence)
 WHERE c.execution_id = held.execution_id AND c.command_id = held.command_id AND c.fence = held.fence
-  AND c.worker_id = $1 AND c.status = 'running'
+  AND c.worker_id || '' = $1 AND c.status || '' = 'running'
 RETURNING c.execution_id, c.command_id, c.fence
 
 -- name: heartbeat_unlisted
@@ -157,7 +158,7 @@ WHERE c.worker_id = $1 AND c.status = 'running'
 -- A worker that was not heard of for a while lives (it was stopped, or its server was away): what was taken from it was not lost under it.
 UPDATE command c SET lost = greatest(c.lost - 1, 0)
 FROM unnest($1::bigint[], $2::integer[], $3::integer[]) AS held(execution_id, command_id, fence)
-WHERE c.execution_id = held.execution_id AND c.command_id = held.command_id AND c.status IN ('waiting', 'running')
+WHERE c.execution_id = held.execution_id AND c.command_id = held.command_id AND c.status || '' IN ('waiting', 'running')
   AND c.fence BETWEEN held.fence + 1 AND held.fence + 2
 
 -- name: heartbeat_begun
@@ -165,7 +166,7 @@ WHERE c.execution_id = held.execution_id AND c.command_id = held.command_id AND 
 UPDATE command c SET started_at = now()
 FROM unnest($2::bigint[], $3::integer[], $4::integer[]) AS held(execution_id, command_id, fence)
 WHERE c.execution_id = held.execution_id AND c.command_id = held.command_id AND c.fence = held.fence
-  AND c.worker_id = $1 AND c.status = 'running'
+  AND c.worker_id || '' = $1 AND c.status || '' = 'running'
 
 -- name: heartbeat_worker
 UPDATE worker SET last_seen = now(), running = $2, status = $3 WHERE worker_id = $1 RETURNING worker_id
@@ -184,7 +185,7 @@ ORDER BY c.execution_id, c.command_id LIMIT $5
 UPDATE command c SET status = 'waiting', worker_id = NULL, lease_until = NULL, claimed_at = NULL, fence = c.fence + 1
 FROM unnest($2::bigint[], $3::integer[], $4::integer[]) AS held(execution_id, command_id, fence)
 WHERE c.execution_id = held.execution_id AND c.command_id = held.command_id AND c.fence = held.fence
-  AND c.worker_id = $1 AND c.status = 'running'
+  AND c.worker_id || '' = $1 AND c.status || '' = 'running'
 RETURNING c.execution_id, c.command_id, c.pool
 
 -- name: requeue_worker

@@ -77,6 +77,25 @@ async def test_claims_and_sweeps_read_only_what_waits_or_runs(postgres: Postgres
         await held.close()
 
 
+async def test_listed_leases_are_found_by_their_keys(postgres: Postgres) -> None:
+    """Invariant 6: even with plans that were made before the database knew anything of its tables."""
+    held = await connect(postgres)
+    try:
+        for name, arguments in [
+            ("heartbeat_extend", "'w', '{1}', '{1}', '{1}', interval '15 s'"),
+            ("heartbeat_begun", "'w', '{1}', '{1}', '{1}'"),
+            ("heartbeat_not_lost", "'{1}', '{1}', '{1}'"),
+            ("hand_back", "'w', '{1}', '{1}', '{1}'"),
+        ]:
+            await held.execute(f"PREPARE {name} AS {store.queries()[name]}")
+            await held.execute("SET plan_cache_mode = force_generic_plan")
+            plan = await held.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE {name}({arguments})")
+            assert "command_pkey" in plan, f"{name}: {plan}"
+            assert "command_running" not in plan and "command_step" not in plan, f"{name}: {plan}"
+    finally:
+        await held.close()
+
+
 def full_scans(plan: dict[str, object]) -> list[object]:
     """Return where a plan reads all commands."""
     here = [plan] if plan["Node Type"] == "Seq Scan" and plan.get("Relation Name") == "command" else []
