@@ -11,11 +11,11 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 
-from benchmarks import commands, engine, limits, stack
+from benchmarks import commands, comparison, engine, limits, scale, side_by_side, stack
 from noetl import home
 from noetl.ops import server
 
-GROUPS = ("start", "engine")
+GROUPS, ON_REQUEST = ("start", "engine"), ("scale",)
 
 
 @dataclass(frozen=True)
@@ -33,19 +33,50 @@ def main() -> int:
     """Run what is asked for."""
     parser = argparse.ArgumentParser(prog="inv bench", description="Measure noetl beside this machine's own limits.")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--only", default="", help=f"only the groups whose names begin with this: {', '.join(GROUPS)}")
+    parser.add_argument("--only", default="", help=f"only the groups whose names begin with this: {', '.join((*GROUPS, *ON_REQUEST))}")
+    parser.add_argument(
+        "--peers",
+        nargs="?",
+        const="all",
+        default="",
+        help=f"measure noetl beside its peers: all, or some of {', '.join(side_by_side.PEERS)}",
+    )
     given = parser.parse_args()
-    chosen = [name for name in GROUPS if name.startswith(given.only)]
+    if given.peers:
+        return _beside_peers(given.peers, given.json)
+    chosen = [name for name in (*GROUPS, *(ON_REQUEST if given.only else ())) if name.startswith(given.only)]
     if not chosen:
-        sys.stderr.write(f"error: no group begins with {given.only!r}\n  groups: {', '.join(GROUPS)}\n")
+        sys.stderr.write(f"error: no group begins with {given.only!r}\n  groups: {', '.join((*GROUPS, *ON_REQUEST))}\n")
         return 2
-    figures = [figure for name in chosen for figure in {"start": _starts, "engine": _engine}[name]()]
-    machine = {"cores": os.cpu_count(), "python": platform.python_version(), "system": platform.system()}
+    figures = [figure for name in chosen for figure in {"start": _starts, "engine": _engine, "scale": _scale}[name]()]
     if given.json:
-        print(json.dumps({"machine": machine, "figures": [asdict(figure) for figure in figures]}, indent=1))
+        print(json.dumps({"machine": _machine(), "figures": [asdict(figure) for figure in figures]}, indent=1))
     else:
-        _table(figures, machine)
+        _table(figures)
     return 0
+
+
+def _beside_peers(names: str, as_json: bool) -> int:
+    chosen = list(side_by_side.PEERS) if names == "all" else names.split(",")
+    if unknown := [name for name in chosen if name not in side_by_side.PEERS]:
+        sys.stderr.write(f"error: no peer is called {unknown[0]!r}\n  peers: {', '.join(side_by_side.PEERS)}\n")
+        return 2
+    with stack.running() as settings, stack.folder() as home:
+        rows = asyncio.run(side_by_side.measure(settings, home, chosen, _say))
+    if as_json:
+        print(json.dumps({"machine": _machine(), "rows": [comparison.document(row) for row in rows]}, indent=1))
+    else:
+        print("\n".join([_shown(_machine()), *comparison.table(rows)]))
+    return 0
+
+
+def _machine() -> dict[str, object]:
+    load = os.getloadavg()[0]
+    return {"cores": os.cpu_count(), "python": platform.python_version(), "system": platform.system(), "load": round(load, 1)}
+
+
+def _shown(machine: dict[str, object]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in machine.items())
 
 
 def _starts() -> list[Figure]:
@@ -93,8 +124,24 @@ def _engine() -> list[Figure]:
     ]
 
 
-def _table(figures: list[Figure], machine: dict[str, object]) -> None:
-    print(", ".join(f"{name} {value}" for name, value in machine.items()))
+def _scale() -> list[Figure]:
+    _say("starting a stack of its own, then minutes of chains, loops, executions and rest")
+    with stack.running() as settings:
+        found = asyncio.run(scale.measure(settings))
+    grown = found["memory_late"] / found["memory_early"]
+    return [
+        Figure("CPU of a step, chain of 200", found["cpu_chain"], "ms CPU"),
+        Figure("CPU of an item, loop of 2,000", found["cpu_loop"], "ms CPU"),
+        Figure("CPU of a step, 500 executions of 3", found["cpu_many"], "ms CPU"),
+        Figure("chain of 2,000: last hundred steps", found["growth_chain"], "x the first"),
+        Figure("loop of 20,000 items", found["growth_loop"], "x 2,000 items"),
+        Figure("idle stack over 30 s", found["idle"], "% of a core"),
+        Figure(f"server's memory after {scale.LATE:,} executions", found["memory_late"], "MiB", grown, f"after {scale.EARLY:,}"),
+    ]
+
+
+def _table(figures: list[Figure]) -> None:
+    print(_shown(_machine()))
     width = max(len(figure.name) for figure in figures)
     for figure in figures:
         ratio = f"{figure.ratio:8.2f} x {figure.to}" if figure.ratio is not None else ""

@@ -11,23 +11,33 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from noetl import home, settings
+from noetl import home as files
+from noetl import settings
 from noetl.ops import services
 
 
 @contextlib.contextmanager
 def running() -> Iterator[settings.Settings]:
     """Start everything and yield its settings; stop it and remove its files afterwards."""
-    folder = Path(tempfile.mkdtemp(prefix="noetl-bench-"))
-    folder.chmod(0o755)
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("NOETL_", "POSTGRES_", "NATS_"))}
-    chosen = replace(settings.read({**environ, "NOETL_HOME": str(folder)}), host="127.0.0.1", port=free_port())
+    with folder() as home:
+        chosen = replace(settings.read({**environ, "NOETL_HOME": str(home)}), host="127.0.0.1", port=free_port())
+        try:
+            services.Starting(chosen).up()
+            yield chosen
+        finally:
+            services.down(chosen, force=True)
+
+
+@contextlib.contextmanager
+def folder() -> Iterator[Path]:
+    """Yield a folder that a PostgreSQL of another user can reach, and remove it afterwards."""
+    made = Path(tempfile.mkdtemp(prefix="noetl-bench-"))
+    made.chmod(0o755)
     try:
-        services.Starting(chosen).up()
-        yield chosen
+        yield made
     finally:
-        services.down(chosen, force=True)
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(made, ignore_errors=True)
 
 
 def free_port() -> int:
@@ -40,4 +50,4 @@ def free_port() -> int:
 
 def token(chosen: settings.Settings) -> str:
     """Return the API's token."""
-    return home.token(chosen).reveal()
+    return files.token(chosen).reveal()

@@ -50,10 +50,18 @@ def lint(_context: Context) -> None:
         raise Exit(f"failed: {', '.join(failed)}", code=1)
 
 
-@verb(help={**JSON, "only": "only the benchmarks whose names begin with this"})
-def bench(_context: Context, json: bool = False, only: str = "") -> None:
-    """Measure noetl beside this machine's own limits."""
-    _check([sys.executable, "-m", "benchmarks", *(["--json"] if json else []), *(["--only", only] if only else [])])
+@verb(
+    optional=["peers"],
+    help={
+        **JSON,
+        "only": "only the benchmarks whose names begin with this: start, engine; scale, which the others leave out, takes minutes",
+        "peers": "the same work with Restate, DBOS, procrastinate and Prefect, installed from their registries; or some: restate,dbos",
+    },
+)
+def bench(_context: Context, json: bool = False, only: str = "", peers: str = "") -> None:
+    """Measure noetl beside this machine's own limits, or beside its peers."""
+    beside = ["--peers"] if peers is True else [f"--peers={peers}"] if peers else []
+    _check([sys.executable, "-m", "benchmarks", *(["--json"] if json else []), *(["--only", only] if only else []), *beside])
 
 
 @verb(
