@@ -59,7 +59,8 @@ class Contestant:
 async def measure(settings: Settings, home: Path, names: Sequence[str], say: Say) -> list[Row]:
     """Run everything; `home` is a folder for the peers' PostgreSQL and data, and is left stopped."""
     async with contextlib.AsyncExitStack() as up:
-        own = Contestant(noetl.NAME, up, await up.enter_async_context(noetl.started(settings)))
+        own = Contestant(noetl.NAME, await up.enter_async_context(contextlib.AsyncExitStack()))
+        own.running = await own.up.enter_async_context(noetl.started(settings))
         contestants = [own]
         way_in = up.enter_context(_postgres(home))
         for name in names:

@@ -58,8 +58,8 @@ def lint(_context: Context) -> None:
         "peers": "the same work with Restate, DBOS, procrastinate and Prefect, installed from their registries; or some: restate,dbos",
     },
 )
-def bench(_context: Context, json: bool = False, only: str = "", peers: str = "") -> None:
-    """Measure noetl beside this machine's own limits, or beside its peers."""
+def bench(_context: Context, json: bool = False, only: str = "", peers: str | bool = "") -> None:
+    """Measure noetl beside this machine's limits or its peers."""
     beside = ["--peers"] if peers is True else [f"--peers={peers}"] if peers else []
     _check([sys.executable, "-m", "benchmarks", *(["--json"] if json else []), *(["--only", only] if only else []), *beside])
 
