@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from datetime import datetime
 
@@ -17,6 +18,9 @@ from noetl.ops import services
 from noetl.settings import Settings
 
 NAME = "noetl"
+FINAL = ("COMPLETED", "FAILED", "CANCELLED")
+AT_ONCE, LONGEST = 240, 900
+"""Seconds for which an execution is waited for in the request that begins it, and in all."""
 
 
 @contextlib.asynccontextmanager
@@ -74,10 +78,15 @@ class RunningNoetl:
         return self._paths[work]
 
     async def _execute(self, path: str) -> str:
-        said = await self._post("/api/execute", {"path": path, "wait": 300})
-        if said.get("status") != "COMPLETED":
-            raise NoetlError(f"an execution of {path} is {said.get('status')} after 300 s", "see the server's log")
-        return str(said["execution_id"])
+        said = await self._post("/api/execute", {"path": path, "wait": AT_ONCE})
+        execution_id, deadline = str(said["execution_id"]), time.monotonic() + LONGEST
+        while said["status"] not in FINAL and time.monotonic() < deadline:
+            await asyncio.sleep(0.5)
+            async with self._session.get(f"/api/executions/{execution_id}/status") as response:
+                said = await response.json()
+        if said["status"] != "COMPLETED":
+            raise NoetlError(f"an execution of {path} is {said['status']}", f"noetl execution.why {execution_id}")
+        return execution_id
 
     async def _post(self, path: str, body: dict[str, object]) -> dict[str, object]:
         async with self._session.post(path, json=body) as response:
