@@ -67,9 +67,12 @@ async def test_claims_and_sweeps_read_only_what_waits_or_runs(postgres: Postgres
             ("pool_waits", "command_waiting", "'default'"),
             ("sweep_leases", "command_running", "2"),
             ("heartbeat_unlisted", "command_running", "'w', '{}', '{}', '{}'"),
+            ("engine_forgotten", "command_engine", ""),
+            ("pauses_forgotten", "execution_listing", ""),
         ]:
             await held.execute(f"PREPARE {name} AS {store.queries()[name]}")
-            (plan,) = json.loads(await held.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE {name}({arguments})"))
+            execute = f"EXECUTE {name}({arguments})" if arguments else f"EXECUTE {name}"
+            (plan,) = json.loads(await held.fetchval(f"EXPLAIN (FORMAT JSON) {execute}"))
             text = json.dumps(plan)
             assert index in text, f"{name}: {text}"
             assert not full_scans(plan["Plan"]), f"{name}: {text}"
