@@ -121,7 +121,8 @@ class Sandbox:
         for child in list(self._children.values()):
             self._exited(child.number, signal.SIGKILL)
             child.close()
-        await asyncio.sleep(0)
+        # Connections that were hung up are closed by the event loop, a few turns later.
+        await asyncio.sleep(0.01)
 
     async def _run(self, job: Job, message: bytes) -> Outcome:
         child = await self._child()
