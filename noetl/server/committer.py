@@ -133,7 +133,7 @@ class Committer:
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
-            logger.debug("what a worker is to be told could not be put together", exc_info=task.exception())
+            logger.error("a task failed: %r", task.exception(), exc_info=task.exception())
 
     async def _run(self) -> None:
         while True:
