@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import shutil
 import signal
@@ -31,10 +32,14 @@ def value(outcome: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[docker.DockerClient]:
+    # The client leaves a socket open where nothing listens, and whatever test runs when that is collected would fail by it.
+    if "DOCKER_HOST" not in os.environ and not Path("/var/run/docker.sock").exists():
+        pytest.skip("LOUD SKIP: no Docker Engine here: /var/run/docker.sock is missing")
     try:
         client = docker.from_env(timeout=30)
         client.ping()
     except DockerException as error:
+        gc.collect()
         pytest.skip(f"LOUD SKIP: no Docker Engine answers: {error}")
     yield client
     client.close()
