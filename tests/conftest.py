@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from kube import cluster, namespace
 from live import Live, playbooks_folder, stopping
 
 from noetl import home as files
@@ -21,6 +22,7 @@ from noetl.ops import postgres as embedded_postgres
 from noetl.ops import stack
 from noetl.settings import Postgres, Secret
 
+__all__ = ["cluster", "namespace"]
 ROOT = Path(__file__).parent.parent
 TEMPLATE = "noetl_template"
 _numbers = itertools.count(1)
