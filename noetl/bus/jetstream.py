@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -70,6 +71,20 @@ class Bus:
                 await asyncio.wait_for(self._nats.flush(1), 1)
             with contextlib.suppress(*UNREACHABLE):
                 await asyncio.wait_for(self._nats.close(), 2)
+
+    async def examine(self) -> tuple[str, float]:
+        """Return the server's version and the milliseconds of a round trip; raise Unavailable where it has no JetStream for us."""
+        best = float("inf")
+        try:
+            for _ in range(5):
+                started = time.perf_counter()
+                await self._nats.flush(2)
+                best = min(best, time.perf_counter() - started)
+            await self._js.account_info()
+        except UNREACHABLE as error:
+            raise Unavailable(f"NATS has no JetStream for this user: {error or type(error).__name__}", "start it with JetStream") from error
+        version = self._nats.connected_server_version
+        return f"{version.major}.{version.minor}.{version.patch}", round(best * 1000, 2)
 
     async def ensure_stream(self) -> None:
         """Make the stream if it is not there; raise Unavailable where that fails."""

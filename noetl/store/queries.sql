@@ -540,6 +540,9 @@ SELECT value FROM added UNION ALL SELECT value FROM property WHERE name = $1 LIM
 -- name: ping
 SELECT 1
 
+-- name: clock
+SELECT extract(epoch FROM clock_timestamp())::float8
+
 -- name: migration_count
 SELECT count(*) FROM migrations
 

@@ -5,7 +5,7 @@ from invoke.collection import Collection
 from noetl.tasks import catalog, db, development, everything, execution, host, server, worker
 
 ns = Collection()
-for _verb in (everything.up, everything.down, everything.ps, everything.logs, everything.demo, everything.run):
+for _verb in (everything.up, everything.down, everything.ps, everything.doctor, everything.logs, everything.demo, everything.run):
     ns.add_task(_verb)
 for _verb in (development.test, development.lint, development.bench, development.chaos):
     ns.add_task(_verb)

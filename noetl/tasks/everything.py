@@ -7,7 +7,7 @@ import sys
 from invoke.context import Context
 
 from noetl.tasks.flags import FORCE, JSON, TIMEOUT
-from noetl.tasks.verb import colours, note, read_settings, say, verb
+from noetl.tasks.verb import colours, finish, note, paint, read_settings, say, verb
 
 
 @verb(help={"workers": "how many workers (default 1)"})
@@ -44,6 +44,22 @@ def ps(_context: Context, json: bool = False) -> None:
 
     rows = services.listing(read_settings())
     say(answers.as_json({"services": rows}) if json else tables.services(rows))
+
+
+@verb(help=JSON)
+def doctor(_context: Context, json: bool = False) -> None:
+    """Check all that noetl needs; say what to type if bad.
+
+    Exit code 1 if anything is bad. What is optional and absent (Docker, Kubernetes, what was never started) is a note.
+    """
+    from noetl.ops import answers
+    from noetl.ops import doctor as examining
+
+    found = examining.examine(read_settings())
+    well = examining.well(found)
+    document = {"well": well, "checks": [one.as_json() for one in found]}
+    shown = examining.text(found, lambda word, code: paint(word, code, sys.stdout))
+    finish(answers.as_json(document) if json else shown, 0 if well else 1)
 
 
 @verb(

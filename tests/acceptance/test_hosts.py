@@ -354,6 +354,8 @@ def test_groups_batches_fail_fast_and_json(sandbox: Sandbox) -> None:
     found = json.loads(sandbox.run("-H", "@all", "ps", "--json").stdout)["hosts"]
     assert [(one["host"], one["result"]) for one in found] == [("a", "failed"), ("b", "done"), ("c", "done")]
     assert {row["name"] for row in found[1]["output"]["services"]} == {"postgres", "nats", "server"}
+    looked = json.loads(sandbox.run("-H", "b", "doctor", "--json").stdout)["hosts"]
+    assert looked[0]["output"]["well"], looked
     planned = sandbox.ok("-R", "-H", "@all", "worker.start", "--name", "w")
     assert len(planned.splitlines()) == 3
     assert "noetl worker.start --name=w" in planned
