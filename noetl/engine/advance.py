@@ -194,8 +194,9 @@ def _visit(turn: Turn, run: Run, given: Done | Failed) -> Visit:
 
 
 def _withdrawn(turn: Turn, given: Withdrawn) -> None:
-    if turn.failure is None:
-        raise IllegalInput("nothing was withdrawn: the execution has not failed")
+    if turn.owed is None or given.owed != turn.owed:
+        raise IllegalInput("no such withdrawal is owed: it was told before, or the execution has not failed")
+    turn.owed = None
     for run_id, number in given.counts.items():
         run = turn.runs.get(run_id)
         if run is None:

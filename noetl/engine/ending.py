@@ -71,7 +71,7 @@ def _settle_failure(turn: Turn) -> None:
             end(turn, "FAILED")
         return
     if turn.before.failure is None:
-        turn.withdraw = True
+        turn.withdraw, turn.owed = True, turn.next_event
         turn.deadline = turn.at + FAILURE_BOUND
     turn.wake = turn.deadline
 
@@ -85,7 +85,7 @@ def end(turn: Turn, status: Status) -> None:
         status = "FAILED"
         turn.failure = {**turn.cause, **({"on_failure": turn.failure} if turn.failure is not None else {})}
     turn.status, turn.paused = status, None
-    turn.deadline = turn.wake = None
+    turn.deadline = turn.wake = turn.owed = None
     error: Mapping[str, Json] | None = turn.failure
     verb = {"COMPLETED": "completed", "FAILED": "failed", "CANCELLED": "cancelled"}[status]
     turn.event(f"workflow.{verb}", status=status, error=error)

@@ -82,9 +82,10 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Withdrawn:
-    """These many waiting commands of each run were cancelled after a failure, before any worker had them."""
+    """These many waiting commands of each run were cancelled after a failure, before any worker had them: what the state has as `owed`."""
 
     at: float
+    owed: int | None
     counts: Mapping[int, int] = field(default_factory=dict)
 
 

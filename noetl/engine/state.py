@@ -99,7 +99,8 @@ class Paused:
 class State:
     """An execution between two inputs. The counters make ids: the same inputs give the same ids.
 
-    `cause` is the failure that the playbook's `on_failure` deals with, `output` what the playbook gives when it is COMPLETED.
+    `cause` is the failure that the playbook's `on_failure` deals with, `output` what the playbook gives when it is COMPLETED. `owed` names
+    a withdrawal that nobody has told the counts of yet: the number of the event that was next when the execution failed.
     """
 
     status: Status = "RUNNING"
@@ -117,6 +118,7 @@ class State:
     cause: Mapping[str, Json] | None = None
     output: Json = None
     left: tuple[Left, ...] = ()
+    owed: int | None = None
 
 
 def encode(state: State) -> dict[str, Json]:
@@ -126,7 +128,7 @@ def encode(state: State) -> dict[str, Json]:
         "runs": [_encode_run(run) for run in state.runs.values()],
         "next": [state.next_run, state.next_command, state.next_event],
     }
-    for name in ("end_args", "end_loop_results", "failure", "deadline", "last_step", "cause", "output"):
+    for name in ("end_args", "end_loop_results", "failure", "deadline", "last_step", "cause", "output", "owed"):
         value = getattr(state, name)
         if value is not None:
             document[name] = value
@@ -159,6 +161,7 @@ def decode(document: Mapping[str, Json]) -> State:
         cause=document.get("cause"),
         output=document.get("output"),
         left=tuple(Left(*left) for left in document.get("left", ())),
+        owed=document.get("owed"),
     )
 
 

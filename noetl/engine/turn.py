@@ -55,6 +55,7 @@ class Turn:
         self.paused = state.paused
         self.cause = self.view.cause = state.cause
         self.output = state.output
+        self.owed = state.owed
         self.left: list[Left] = list(state.left)
         self.failed_here = False
         self.entering: deque[Entry] = deque()
@@ -163,6 +164,7 @@ class Turn:
             cause=self.cause,
             output=self.output,
             left=tuple(self.left),
+            owed=self.owed,
         )
         return Outcome(
             state=state,

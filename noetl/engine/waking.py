@@ -44,7 +44,7 @@ def _rescue(turn: Turn) -> None:
     if target is None:
         return
     turn.cause = turn.view.cause = turn.failure
-    turn.failure = turn.deadline = turn.end_args = turn.end_loop_results = None
+    turn.failure = turn.deadline = turn.owed = turn.end_args = turn.end_loop_results = None
     turn.end_ran = False
     turn.event("failure.handling", error=turn.cause)
     try:

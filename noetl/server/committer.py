@@ -233,15 +233,10 @@ class Committer:
             [row for write in writes for row in write.amended.values()],
             [write.execution.id for write in writes if write.revoke and write.begin is None],
             [write.execution.id for write in writes if write.withdraw and write.begin is None],
+            [(write.execution.id, run) for write in writes for run in write.stopped],
             self._lease,
         )
-        stopped = [(write.execution.id, run) for write in writes for run in write.stopped]
-        if stopped:
-            async with self._database.transaction() as transaction:
-                rows = await transaction.rows("apply", *given)
-                await transaction.rows("stop_runs", [eid for eid, _ in stopped], [run for _, run in stopped])
-        else:
-            rows = await where.rows("apply", *given)
+        rows = await where.rows("apply", *given)
         self.commits += 1
         withdrawn = {write.execution.id: write.unborn for write in writes if write.unborn}
         for row in rows:
@@ -270,7 +265,7 @@ class Committer:
         else:
             self._remember(execution)
         if write.withdraw:
-            self.signal(execution.id, Withdrawn(self._clock(), withdrawn or {}))
+            self.signal(execution.id, Withdrawn(self._clock(), execution.state.owed, withdrawn or {}))
         if execution.id in self._timers:
             self._timers.pop(execution.id).cancel()
         if write.wake is not None and status not in TERMINAL:

@@ -18,7 +18,7 @@ from noetl.settings import Postgres
 SETTINGS = {
     "search_path": "noetl",
     "application_name": "noetl",
-    "idle_in_transaction_session_timeout": "10s",
+    "idle_in_transaction_session_timeout": "5s",
     "lock_timeout": "10s",
     "statement_timeout": "60s",
     "jit": "off",

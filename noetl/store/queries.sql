@@ -29,7 +29,7 @@ ORDER BY version DESC LIMIT 1
 -- name: apply
 SELECT execution_id, command_id, run_id FROM apply(
     $1::begun[], $2::moved[], $3::ended[], $4::issued[], $5::happened[], $6::kept[], $7::looped[], $8::chunked[], $9::paged[],
-    $10::amended[], $11::bigint[], $12::bigint[], $13::interval)
+    $10::amended[], $11::bigint[], $12::bigint[], $13::stopped[], $14::interval)
 
 -- name: load_execution
 SELECT execution_id, catalog_id, path, version, status, revision, state, payload, workload, error, parent_execution_id, parent_command_id,
@@ -141,35 +141,61 @@ RETURNING c.execution_id, c.command_id, c.run_id, c.step, c.item, c.fence, c.att
 -- name: heartbeat_extend
 -- Extend the leases that this worker lists and still holds; the answer names them. Here and below, `|| ''` keeps the index of all that runs
 -- out of the plan: each row is found by its key, however many commands have ended since that index was last cleaned.
-UPDATE command c SET lease_until = now() + $5::interval, unlisted = 0
-FROM unnest($2::bigint[], $3::integer[], $4::integer[]) AS held(execution_id, command_id, fence)
-WHERE c.execution_id = held.execution_id AND c.command_id = held.command_id AND c.fence = held.fence
-  AND c.worker_id || '' = $1 AND c.status || '' = 'running'
-RETURNING c.execution_id, c.command_id, c.fence
+--
+-- Nothing that workers say of their leases waits for a lock (SKIP LOCKED). Whoever has a command's row locked ends it, or takes it away:
+-- then there is nothing to extend. Or it is a server that was stopped in its transaction, which PostgreSQL ends after 5 s: then the next
+-- heartbeat extends, long before the lease is over. Waiting would keep all other leases of this worker, and a connection, until then.
+-- What is locked counts as held.
+WITH held AS MATERIALIZED (
+    SELECT c.execution_id, c.command_id, c.fence
+    FROM unnest($2::bigint[], $3::integer[], $4::integer[]) AS h(execution_id, command_id, fence)
+    JOIN command c ON c.execution_id = h.execution_id AND c.command_id = h.command_id AND c.fence = h.fence
+    WHERE c.worker_id || '' = $1 AND c.status || '' = 'running'
+), free AS MATERIALIZED (
+    SELECT c.execution_id, c.command_id FROM held
+    JOIN command c ON c.execution_id = held.execution_id AND c.command_id = held.command_id AND c.fence = held.fence
+    WHERE c.worker_id || '' = $1 AND c.status || '' = 'running'
+    ORDER BY c.execution_id, c.command_id FOR UPDATE OF c SKIP LOCKED
+), extended AS (
+    UPDATE command c SET lease_until = now() + $5::interval, unlisted = 0 FROM free
+    WHERE c.execution_id = free.execution_id AND c.command_id = free.command_id
+)
+SELECT execution_id, command_id, fence FROM held
 
 -- name: heartbeat_unlisted
 -- Count the leases of this worker that it does not list.
 UPDATE command c SET unlisted = c.unlisted + 1
-WHERE c.worker_id = $1 AND c.status = 'running'
-  AND NOT EXISTS (SELECT 1 FROM unnest($2::bigint[], $3::integer[], $4::integer[]) AS held(execution_id, command_id, fence)
-                  WHERE c.execution_id = held.execution_id AND c.command_id = held.command_id AND c.fence = held.fence)
+FROM (SELECT r.execution_id, r.command_id FROM command r
+      WHERE r.worker_id = $1 AND r.status = 'running'
+        AND NOT EXISTS (SELECT 1 FROM unnest($2::bigint[], $3::integer[], $4::integer[]) AS held(execution_id, command_id, fence)
+                        WHERE r.execution_id = held.execution_id AND r.command_id = held.command_id AND r.fence = held.fence)
+      ORDER BY r.execution_id, r.command_id FOR UPDATE SKIP LOCKED) free
+WHERE c.execution_id = free.execution_id AND c.command_id = free.command_id
 
 -- name: heartbeat_not_lost
 -- A worker that was not heard of for a while lives (it was stopped, or its server was away): what was taken from it was not lost under it.
 UPDATE command c SET lost = greatest(c.lost - 1, 0)
-FROM unnest($1::bigint[], $2::integer[], $3::integer[]) AS held(execution_id, command_id, fence)
-WHERE c.execution_id = held.execution_id AND c.command_id = held.command_id AND c.status || '' IN ('waiting', 'running')
-  AND c.fence BETWEEN held.fence + 1 AND held.fence + 2
+FROM (SELECT r.execution_id, r.command_id FROM unnest($1::bigint[], $2::integer[], $3::integer[]) AS held(execution_id, command_id, fence)
+      JOIN command r ON r.execution_id = held.execution_id AND r.command_id = held.command_id
+      WHERE r.status || '' IN ('waiting', 'running') AND r.fence BETWEEN held.fence + 1 AND held.fence + 2
+      ORDER BY r.execution_id, r.command_id FOR UPDATE OF r SKIP LOCKED) free
+WHERE c.execution_id = free.execution_id AND c.command_id = free.command_id
 
 -- name: heartbeat_begun
 -- A command that has lost a worker before begins now.
 UPDATE command c SET started_at = now()
-FROM unnest($2::bigint[], $3::integer[], $4::integer[]) AS held(execution_id, command_id, fence)
-WHERE c.execution_id = held.execution_id AND c.command_id = held.command_id AND c.fence = held.fence
-  AND c.worker_id || '' = $1 AND c.status || '' = 'running'
+FROM (SELECT r.execution_id, r.command_id
+      FROM unnest($2::bigint[], $3::integer[], $4::integer[]) AS held(execution_id, command_id, fence)
+      JOIN command r ON r.execution_id = held.execution_id AND r.command_id = held.command_id AND r.fence = held.fence
+      WHERE r.worker_id || '' = $1 AND r.status || '' = 'running'
+      ORDER BY r.execution_id, r.command_id FOR UPDATE OF r SKIP LOCKED) free
+WHERE c.execution_id = free.execution_id AND c.command_id = free.command_id
 
 -- name: heartbeat_worker
-UPDATE worker SET last_seen = now(), running = $2, status = $3 WHERE worker_id = $1 RETURNING worker_id
+WITH free AS MATERIALIZED (SELECT worker_id FROM worker WHERE worker_id = $1 FOR UPDATE SKIP LOCKED), seen AS (
+    UPDATE worker w SET last_seen = now(), running = $2, status = $3 FROM free WHERE w.worker_id = free.worker_id
+)
+SELECT worker_id FROM worker WHERE worker_id = $1
 
 -- name: leased_to
 -- What a worker holds: asked when it repeats a report, whose answer with its next commands was lost.
@@ -183,9 +209,12 @@ ORDER BY c.execution_id, c.command_id LIMIT $5
 -- name: hand_back
 -- A draining worker gives up leases that it has not started: no attempt and no loss is counted.
 UPDATE command c SET status = 'waiting', worker_id = NULL, lease_until = NULL, claimed_at = NULL, fence = c.fence + 1
-FROM unnest($2::bigint[], $3::integer[], $4::integer[]) AS held(execution_id, command_id, fence)
-WHERE c.execution_id = held.execution_id AND c.command_id = held.command_id AND c.fence = held.fence
-  AND c.worker_id || '' = $1 AND c.status || '' = 'running'
+FROM (SELECT r.execution_id, r.command_id
+      FROM unnest($2::bigint[], $3::integer[], $4::integer[]) AS held(execution_id, command_id, fence)
+      JOIN command r ON r.execution_id = held.execution_id AND r.command_id = held.command_id AND r.fence = held.fence
+      WHERE r.worker_id || '' = $1 AND r.status || '' = 'running'
+      ORDER BY r.execution_id, r.command_id FOR UPDATE OF r SKIP LOCKED) free
+WHERE c.execution_id = free.execution_id AND c.command_id = free.command_id
 RETURNING c.execution_id, c.command_id, c.pool
 
 -- name: requeue_worker
@@ -193,7 +222,10 @@ RETURNING c.execution_id, c.command_id, c.pool
 UPDATE command c
 SET status = 'waiting', worker_id = NULL, lease_until = NULL, claimed_at = NULL, fence = c.fence + 1, unlisted = 0,
     lost = c.lost + CASE WHEN c.lost > 0 AND c.started_at IS NULL THEN 0 ELSE 1 END
-WHERE c.worker_id = $1 AND c.status = 'running' AND (c.lost < $2 OR c.started_at IS NULL)
+FROM (SELECT r.execution_id, r.command_id FROM command r
+      WHERE r.worker_id = $1 AND r.status = 'running' AND (r.lost < $2 OR r.started_at IS NULL)
+      ORDER BY r.execution_id, r.command_id FOR UPDATE SKIP LOCKED) free
+WHERE c.execution_id = free.execution_id AND c.command_id = free.command_id
 RETURNING c.execution_id, c.command_id, c.pool
 
 -- name: sweep_lock
@@ -258,12 +290,6 @@ LEFT JOIN command c ON c.execution_id = e.parent_execution_id AND c.command_id =
 WHERE e.status IN ('RUNNING', 'PAUSED') AND e.parent_command_id IS NOT NULL
   AND (p.status NOT IN ('RUNNING', 'PAUSED') OR c.status = 'cancelled') LIMIT 100
 
--- name: stop_runs
--- Cancels the commands of runs that are out of time; whoever holds a lease on one has lost it.
-UPDATE command c SET status = 'cancelled', fence = c.fence + 1, lease_until = NULL, finished_at = now()
-FROM unnest($1::bigint[], $2::integer[]) AS s(execution_id, run_id)
-WHERE c.execution_id = s.execution_id AND c.run_id = s.run_id AND c.status IN ('waiting', 'running')
-
 -- name: children_stopped
 -- Children that run although the command that waited for them is cancelled.
 SELECT e.execution_id FROM execution e
@@ -289,11 +315,13 @@ LIMIT 100
 
 -- name: pause_extends
 -- Give what waits for sub-playbooks the time back in which an execution was paused: its own commands, and the one that waits for it.
-UPDATE command c SET lease_until = c.lease_until + (now() - to_timestamp((e.state -> 'paused' ->> 'at')::float8))
-FROM execution e
-WHERE e.execution_id = $1 AND e.status = 'PAUSED' AND c.pool = '@engine' AND c.status = 'running'
-  AND (c.execution_id = e.execution_id OR (e.state -> 'paused' ->> 'by' IS NULL AND c.execution_id = e.parent_execution_id
-                                           AND c.command_id = e.parent_command_id))
+UPDATE command c SET lease_until = c.lease_until + (now() - to_timestamp((locked.state -> 'paused' ->> 'at')::float8))
+FROM (SELECT r.execution_id, r.command_id, e.state FROM execution e JOIN command r
+      ON r.execution_id = e.execution_id OR (e.state -> 'paused' ->> 'by' IS NULL AND r.execution_id = e.parent_execution_id
+                                             AND r.command_id = e.parent_command_id)
+      WHERE e.execution_id = $1 AND e.status = 'PAUSED' AND r.pool = '@engine' AND r.status = 'running'
+      ORDER BY r.execution_id, r.command_id FOR UPDATE OF r) locked
+WHERE c.execution_id = locked.execution_id AND c.command_id = locked.command_id
 
 -- name: waiting_of
 -- Commands of an execution to ring for: each pool's first ones, and all that the engine itself does.

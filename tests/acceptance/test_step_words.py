@@ -63,6 +63,15 @@ def test_a_run_is_bounded_over_all_its_attempts_and_its_worker_lets_go(platform:
     platform.until(lambda: not sum(row["running"] for row in platform.api.get("/api/workers")["workers"]), "the worker has let go")
 
 
+def test_what_a_run_out_of_time_writes_is_written(platform: Live) -> None:
+    step = {"step": "start", "tool": nap(30), "timeout": {"total": 1}}
+    sink = {"tool": "python", "code": "def main(data):\n    return 'written'"}
+    rule = {"when": "{{ event.name == 'call.error' and error.type == 'timeout' }}", "then": [{"sink": sink}, {"next": "late"}]}
+    finished = platform.run(playbook("total_sink", [{**step, "case": [rule]}, {"step": "late", "tool": nap(0)}]))
+    assert finished["status"] == "COMPLETED", finished["error"]
+    assert len(platform.events(finished["execution_id"], "sink.executed")) == 1
+
+
 def test_a_bound_survives_the_server_that_set_it(platform: Live) -> None:
     text = playbook("survives", [{"step": "start", "loop": {"in": [1, 2, 3], "iterator": "i"}, "tool": nap(30), "timeout": {"total": 4}}])
     execution_id = platform.execute(text)

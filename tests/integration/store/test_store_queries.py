@@ -149,7 +149,7 @@ async def test_a_stale_writer_is_turned_away(postgres: Postgres) -> None:
             moved = [(1, revision, "RUNNING", "{}", None, None, now)]
             ended = [(1, 1, fence, "done", "1", None, 1, now)]
             happened = [(1, revision, revision, '[["call.done", "s", 1, null, 1, null, null, null, 0]]')]
-            await held.fetch(store.queries()["apply"], [], moved, ended, [], happened, [], [], [], [], [], [], [], LEASE)
+            await held.fetch(store.queries()["apply"], [], moved, ended, [], happened, [], [], [], [], [], [], [], [], LEASE)
 
         before = await held.fetch("SELECT revision FROM execution UNION ALL SELECT fence FROM command UNION ALL SELECT seq FROM event")
         with pytest.raises(asyncpg.SerializationError):

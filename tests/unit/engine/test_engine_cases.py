@@ -83,7 +83,7 @@ def input_of(caller: Caller, word: str, entry: Mapping[str, Json]) -> Input:
             return Resume(caller.at, entry.get("by"))
         case "withdrawn":
             runs = {caller.step_of_run[run.id]: run.id for run in caller.state.runs.values()}
-            return Withdrawn(caller.at, {runs[step]: number for step, number in (told or {}).items()})
+            return Withdrawn(caller.at, caller.state.owed, {runs[step]: number for step, number in (told or {}).items()})
         case "broken" if told is None:
             return Broken(caller.at, error_of(entry))
     command = Command(**entry["command"]) if "command" in entry else open_command(caller, told)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import random
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from engine_caller import Caller, playbook
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from noetl.engine.inputs import Cancel, Done, Input, Start, Wake, Withdrawn
+from noetl.engine.inputs import Cancel, Done, Failed, Input, Pause, Resume, Start, Wake, Withdrawn
 from noetl.engine.outcome import Command, Outcome
 from noetl.engine.state import TERMINAL, State, encode
 from noetl.engine.turn import IllegalInput
@@ -24,6 +25,7 @@ WORK = {"kind": "python", "code": "result = 1"}
 SINK = {"tool": "python", "code": "def main(data): pass"}
 ERROR = {"message": "it broke", "type": "tool"}
 MOST_COMMANDS = 400
+PAUSES = ("playbook.paused", "playbook.resumed")
 
 
 @dataclass
@@ -94,11 +96,11 @@ def withdraw(caller: Caller, chance: random.Random) -> Withdrawn:
     waiting = [command for command in caller.open.values() if chance.random() < 0.5]
     for command in waiting:
         del caller.open[command.id]
-    return Withdrawn(caller.at, Counter(command.run for command in waiting))
+    return Withdrawn(caller.at, caller.state.owed, Counter(command.run for command in waiting))
 
 
-def play(world: World, chance: random.Random, forgetting: float = 0.0) -> Caller:
-    """Let things happen in a random order until the execution has ended."""
+def play(world: World, chance: random.Random, forgetting: float = 0.0, repeating: float = 0.0) -> Caller:
+    """Let things happen in a random order until the execution has ended; what happens may be told twice, and be stopped for a while."""
     caller = Caller(world.text)
     outcome = caller.start({"p": 1})
     check(caller, outcome, Counter())
@@ -107,14 +109,37 @@ def play(world: World, chance: random.Random, forgetting: float = 0.0) -> Caller
         assume(len(caller.issued) < MOST_COMMANDS)
         if chance.random() < forgetting:
             caller.forget()
+        given: Input
         if outcome.withdraw:
             given = withdraw(caller, chance)
             withdrawn.update(given.counts)
-            outcome = caller.give(given)
         else:
-            outcome = caller.give(inputs(caller, world, chance))
+            given = inputs(caller, world, chance)
+        outcome = caller.give(given)
         check(caller, outcome, withdrawn)
+        for again in (given, *stop(caller, given)) if chance.random() < repeating else ():
+            outcome = repeat(caller, again) or outcome
+            check(caller, outcome, withdrawn)
     return caller
+
+
+def stop(caller: Caller, given: Input) -> Sequence[Input]:
+    """Return a pause and its end, each told twice, where an execution can be paused."""
+    if caller.state.status in TERMINAL or caller.state.failure is not None:
+        return ()
+    return (Pause(caller.at), Pause(caller.at), Resume(caller.at), Resume(caller.at))
+
+
+def repeat(caller: Caller, given: Input) -> Outcome | None:
+    """Tell an input again, that a caller whose answer was lost may tell twice. A report is refused before: its lease has ended with it."""
+    if isinstance(given, Done | Failed):
+        return None
+    before = caller.state
+    try:
+        return caller.give(given)
+    except IllegalInput:
+        assert caller.state is before
+        return None
 
 
 def check(caller: Caller, outcome: Outcome, withdrawn: Counter[int]) -> None:
@@ -149,7 +174,7 @@ def end_of(caller: Caller) -> dict[str, Json]:
         "results": {step: value.get() for step, value in caller.results.items()},
         "variables": caller.variables,
         "commands": Counter((command.step, command.item, str(command.args)) for command in caller.issued),
-        "events": Counter((event.type, event.step, event.item, event.status) for event in caller.events),
+        "events": Counter((event.type, event.step, event.item, event.status) for event in caller.events if event.type not in PAUSES),
         "loops": Counter((row.step, row.total, row.done, row.failed, row.cancelled) for row in caller.loops.values()),
     }
 
@@ -181,6 +206,12 @@ def test_a_state_that_was_stored_and_read_goes_on_alike(world: World, seed: int)
 
 
 @quickly
+@given(worlds(failing=True), st.integers(0, 2**32), chances)
+def test_what_is_told_twice_happens_once(world: World, seed: int, other: random.Random) -> None:
+    assert end_of(play(world, random.Random(seed), repeating=1)) == end_of(play(world, other, repeating=0.3)) == end_of(play(world, other))
+
+
+@quickly
 @given(worlds(failing=True), chances, st.integers(0, 8))
 def test_an_illegal_input_raises_and_changes_nothing(world: World, chance: random.Random, moves: int) -> None:
     caller = Caller(world.text)
@@ -197,9 +228,11 @@ def test_an_illegal_input_raises_and_changes_nothing(world: World, chance: rando
     illegal += [reported(run, number) for run, found in loops.items() if found.loop for number in (found.loop.cursor, -1)]
     illegal += [reported(run, 0) for run, found in loops.items() if found.loop and not found.loop.live]
     if state.failure is None:
-        illegal.append(Withdrawn(caller.at, dict.fromkeys(state.runs, 1)))
+        illegal.append(Withdrawn(caller.at, None, dict.fromkeys(state.runs, 1)))
+    if state.owed is not None:
+        illegal += [Withdrawn(caller.at, owed, dict.fromkeys(state.runs, 1)) for owed in (None, state.owed - 1, state.owed + 1)]
     if state.status in TERMINAL:
-        illegal += [Wake(caller.at), Cancel(caller.at), Withdrawn(caller.at)]
+        illegal += [Wake(caller.at), Cancel(caller.at), Withdrawn(caller.at, state.owed), Pause(caller.at), Resume(caller.at)]
     before = copy.deepcopy((caller.variables, caller.workload, caller.items))
     for wrong in illegal:
         with pytest.raises(IllegalInput):
