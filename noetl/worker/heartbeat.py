@@ -9,6 +9,7 @@ import threading
 import time
 import urllib.parse
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from noetl.settings import Secret
@@ -22,7 +23,7 @@ Heard = Callable[[dict[str, Json], list[list[Json]], float], None]
 
 
 class Heartbeat:
-    """Sends what `describe` returns every so many seconds and hands the answer on."""
+    """Sends what `describe` returns every so many seconds and hands the answer on; `alive` is touched each time, for whoever looks on."""
 
     def __init__(
         self,
@@ -31,27 +32,32 @@ class Heartbeat:
         seconds: float,
         describe: Callable[[], dict[str, Json]],
         heard: Heard,
+        alive: Path,
     ) -> None:
         self._url = urllib.parse.urlsplit(url)
         self._headers = {"Authorization": f"Bearer {token.reveal()}", "Content-Type": "application/json"}
         self._seconds = seconds
         self._describe = describe
         self._heard = heard
+        self._alive = alive
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def start(self) -> None:
         """Start the thread."""
+        self._alive.touch()
         self._thread.start()
 
     def stop(self) -> None:
         """Stop it; the last beat may still be under way."""
         self._stop.set()
+        self._alive.unlink(missing_ok=True)
 
     def _run(self) -> None:
         connection: http.client.HTTPConnection | None = None
         while not self._stop.wait(self._seconds):
             try:
+                self._alive.touch()
                 connection = connection or self._connect()
                 sent = time.monotonic()
                 document = self._describe()

@@ -66,6 +66,7 @@ class Worker:
             max_result=settings.max_result,
         )
         self._results = Results(api, settings.home / "work" / "results")
+        self._alive = settings.home / f"worker-{worker_id.rpartition(':')[0]}.alive"
         self._beat = 0.0
         self._later: asyncio.TimerHandle | None = None
         self._stop = asyncio.Event()
@@ -73,6 +74,7 @@ class Worker:
 
     async def run(self) -> None:
         """Say hello, work until `stop` is called, drain, say bye."""
+        self._alive.unlink(missing_ok=True)
         await self._api.open()
         hello = await self._hello()
         await self._sandbox.start()
@@ -86,7 +88,7 @@ class Worker:
             cancelled=self._cancelled,
         )
         self._beat = hello["heartbeat_seconds"]
-        heartbeat = Heartbeat(self._api.url, self._token, hello["heartbeat_seconds"], self._describe, self._hearer())
+        heartbeat = Heartbeat(self._api.url, self._token, hello["heartbeat_seconds"], self._describe, self._hearer(), self._alive)
         heartbeat.start()
         claiming = self._spawn(self._always(claims.run))
         for work in (self._reports.run, self._turns, self._clear):

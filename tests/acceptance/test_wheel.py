@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from acceptance_home import ROOT, Operator
 
 
@@ -32,12 +33,28 @@ def _run(*words: str | Path) -> None:
 
 def test_the_wheel_has_what_it_needs(installed: Path) -> None:
     package = installed / "noetl"
-    for file in ("py.typed", "store/queries.sql", "examples/demo.yaml", "examples/data/flights.csv.gz", "templates/k8s"):
+    for file in ("py.typed", "store/queries.sql", "examples/demo.yaml", "examples/data/flights.csv.gz"):
         assert (package / file).exists(), file
     assert {path.name for path in installed.iterdir()} - {"bin"} == {"noetl", next(installed.glob("*.dist-info")).name}
     assert sorted(path.relative_to(package) for path in package.rglob("*.sql")) == sorted(
         path.relative_to(ROOT / "noetl") for path in (ROOT / "noetl").rglob("*.sql")
     )
+    templates = sorted(path.name for path in (ROOT / "templates" / "k8s").iterdir())
+    assert sorted(path.name for path in (package / "templates" / "k8s").iterdir()) == templates
+
+
+def test_the_installed_package_renders_manifests(installed: Path, operator: Operator) -> None:
+    operator.more = {"PYTHONPATH": str(installed)}
+    (operator.folder / "k8s").mkdir()
+    (operator.folder / "k8s" / "staging.yaml").write_text("namespace: noetl-staging\n")
+    words = ["k8s", "render", "--image", "noetl:1", "--env", "staging"]
+    rendered = operator.ok(*words, "--set", "pools.gpu.slots=1")
+    kinds = [document["kind"] for document in yaml.safe_load_all(rendered)]
+    assert (kinds[0], kinds.count("Deployment"), kinds.count("StatefulSet")) == ("Namespace", 3, 2)
+    assert "namespace: noetl-staging" in rendered
+    said = operator.run(*words, "--set", "pools.gpu.slotz=1")
+    assert said.returncode == 2
+    assert "did you mean pools.gpu.slots?" in said.stderr
 
 
 def test_the_installed_package_runs_a_file_and_its_demonstration(installed: Path, operator: Operator) -> None:

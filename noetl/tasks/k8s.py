@@ -1,0 +1,76 @@
+"""Kubernetes: the manifests and what becomes of them in a cluster."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from invoke.context import Context
+
+from noetl.tasks.verb import note, say, verb
+
+VALUES = {
+    "env": "the environment: k8s/ENV.yaml is laid over k8s/values.yaml",
+    "set": "key=value laid over the values, any number of times: worker.replicas=3",
+}
+RENDERING = {
+    **VALUES,
+    "image": "the image, by a tag or a digest (default: the last build's)",
+    "platform": "what servers and workers are bound to, such as linux/arm64 (default: the last build's, with it)",
+    "kube-version": "the cluster's version, which decides the versions of its APIs (default: the newest)",
+}
+
+
+@verb(
+    iterable=["set_"],
+    help={**RENDERING, "output": "a folder, to write a file for each component into (default: all of it to stdout)"},
+    auto_shortflags=True,
+)
+def render(
+    _context: Context,
+    output: str = "",
+    image: str = "",
+    platform: str = "",
+    env: str = "",
+    set_: list[str] | None = None,
+    kube_version: str = "",
+) -> None:
+    """Render the manifests from the values; needs no cluster.
+
+    The values are templates/k8s/values.yaml, with k8s/values.yaml, k8s/ENV.yaml and --set laid over it.
+    No secret is in what is rendered: they are made, or found, in the cluster.
+    """
+    from noetl.ops import layers, manifests, rendered
+
+    values = layers.load_values(layers.FOLDER, env or None, set_ or [])
+    given, on = manifests.image_to_render(image, platform)
+    found = manifests.render(values, image=given, platform=on, kube_version=kube_version or manifests.NEWEST)
+    if not output:
+        say(rendered.as_text(found).rstrip("\n"))
+        return
+    for path in rendered.write(found, Path(output)):
+        say(str(path))
+    note(f"{len(found)} manifests of {given.name} for Kubernetes {kube_version or manifests.NEWEST}")
+
+
+@verb(
+    iterable=["set_"],
+    help={
+        **VALUES,
+        "defaults": "print the defaults, with what each value means",
+        "schema": "print the JSON Schema of the values",
+    },
+)
+def values(_context: Context, env: str = "", set_: list[str] | None = None, defaults: bool = False, schema: bool = False) -> None:
+    """Print the values that the manifests are rendered from.
+
+    The file that --defaults prints is a good beginning of a k8s/values.yaml: keep what differs.
+    """
+    from noetl.ops import answers, layers
+    from noetl.ops.values import Values
+
+    if defaults:
+        say(layers.defaults_text().rstrip("\n"))
+    elif schema:
+        say(answers.as_json(Values.model_json_schema()))
+    else:
+        say(layers.as_text(layers.load_values(layers.FOLDER, env or None, set_ or [])).rstrip("\n"))
