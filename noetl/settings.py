@@ -62,6 +62,8 @@ class Settings:
     max_result: int = 256 * 1024**2
     max_request: int = 16 * 1024**2
     log_format: str = "text"
+    log_size: int = 10 * 1024**2
+    log_count: int = 5
     playbook_env: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -105,6 +107,8 @@ def read(environ: Mapping[str, str]) -> Settings:
         max_result=_integer(environ, "NOETL_MAX_RESULT", Settings.max_result),
         max_request=_integer(environ, "NOETL_MAX_REQUEST", Settings.max_request),
         log_format=log_format,
+        log_size=_integer(environ, "NOETL_LOG_SIZE", Settings.log_size),
+        log_count=_integer(environ, "NOETL_LOG_COUNT", Settings.log_count),
         playbook_env=playbook_environment(environ),
     )
 

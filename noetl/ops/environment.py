@@ -37,6 +37,8 @@ def variables(settings: Settings) -> dict[str, str]:
         "NOETL_MAX_RESULT": str(settings.max_result),
         "NOETL_MAX_REQUEST": str(settings.max_request),
         "NOETL_LOG_FORMAT": settings.log_format,
+        "NOETL_LOG_SIZE": str(settings.log_size),
+        "NOETL_LOG_COUNT": str(settings.log_count),
     }
     for names, database in ((_POSTGRES, settings.postgres), (_PLAYBOOKS, settings.playbooks)):
         if database:

@@ -1,13 +1,31 @@
-"""The log files of this home: their last lines, and the lines to come."""
+"""The log files of this home: their last lines, those since a moment, and the lines to come, through rotation."""
 
 from __future__ import annotations
 
+import calendar
 import contextlib
+import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
-from noetl.errors import NotFound
+from noetl.errors import NotFound, UsageError
+from noetl.playbook.duration import seconds
+from noetl.rotation import older
+
+# Every service writes the moment of a line near its beginning, in UTC: 2026-01-31 09:00:00, 2026/01/31 09:00:00, "2026-01-31T09:00:00".
+_MOMENT = re.compile(r"(\d{4})[-/](\d\d)[-/](\d\d)[ T](\d\d):(\d\d):(\d\d)")
+_BLOCK = 64 * 1024
+
+
+@dataclass(frozen=True)
+class Place:
+    """How far a log was read: which file its older lines were in then, and how many bytes of the log."""
+
+    older: int
+    position: int
 
 
 def find(home: Path, service: str = "") -> list[Path]:
@@ -15,36 +33,106 @@ def find(home: Path, service: str = "") -> list[Path]:
     found = sorted((home / "logs").glob("*.log"))
     if not service:
         return found
-    chosen = [path for path in found if path.stem in (service, f"worker_{service}")]
+    chosen = [path for path in found if path.stem == service] or [path for path in found if path.stem == f"worker_{service}"]
     if not chosen:
         raise NotFound(f"{service!r} has no log in {home / 'logs'}", f"these have one: {', '.join(path.stem for path in found) or 'none'}")
     return chosen
 
 
-def last(path: Path, count: int) -> list[str]:
-    """Return a log's last lines."""
-    with path.open("rb") as file:
-        size = file.seek(0, 2)
-        file.seek(max(0, size - 400 * max(count, 1)))
-        return file.read().decode(errors="replace").splitlines()[-count:] if count > 0 else []
+def moment(text: str, now: float) -> float:
+    """Return the moment that `--since` means: so long ago (30s, 10m, 2h, 1d), or an ISO time, local unless it names its zone."""
+    if (ago := seconds(text)) is not None:
+        return now - ago
+    try:
+        return datetime.fromisoformat(text.strip()).timestamp()
+    except ValueError:
+        raise UsageError(f"--since {text!r} is no time", "--since 10m, --since 2h, or --since 2026-01-31T09:00:00Z") from None
 
 
-def follow(paths: Callable[[], list[Path]], pause: float = 0.2) -> Iterator[tuple[Path, str]]:
-    """Return an endless iterator of the lines written from now on, through rotation, and in files that appear later."""
-    return _follow(paths, pause, {path: (path.stat().st_ino, path.stat().st_size) for path in paths()})
+def last(path: Path, count: int, end: int | None = None) -> list[str]:
+    """Return a log's last lines, those before the position `end`; older files are read too where it has fewer."""
+    lines = _last(path, count, end)
+    number = 1
+    while len(lines) < count and older(path, number).exists():
+        lines = _last(older(path, number), count - len(lines), None) + lines
+        number += 1
+    return lines
 
 
-def _follow(paths: Callable[[], list[Path]], pause: float, places: dict[Path, tuple[int, int]]) -> Iterator[tuple[Path, str]]:
+def since(path: Path, begin: float, end: int | None = None) -> Iterator[str]:
+    """Yield a log's lines from a moment on, those before the position `end`; what has no time of its own goes with the line before it."""
+    files = [path]
+    while (before := older(path, len(files))).exists() and before.stat().st_mtime >= begin:
+        files.append(before)
+    shown = False
+    for file in reversed(files):
+        left = end if file == path and end is not None else None
+        with file.open("rb") as content:
+            for raw in content:
+                if left is not None and (left := left - len(raw)) < 0:
+                    break
+                line = raw.decode(errors="replace").rstrip("\r\n")
+                written = _written(line)
+                shown = shown if written is None else written >= int(begin)
+                if shown:
+                    yield line
+
+
+def places(paths: list[Path]) -> dict[Path, Place]:
+    """Return how far these logs are written now."""
+    found = {}
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            found[path] = Place(_inode(older(path, 1)), path.stat().st_size)
+    return found
+
+
+def follow(paths: Callable[[], list[Path]], read: Mapping[Path, Place] | None = None, pause: float = 0.2) -> Iterator[tuple[Path, str]]:
+    """Return an endless iterator of the lines after these places (by default now), through rotation, and in files that appear later."""
+    return _follow(paths, pause, dict(places(paths()) if read is None else read))
+
+
+def _follow(paths: Callable[[], list[Path]], pause: float, read: dict[Path, Place]) -> Iterator[tuple[Path, str]]:
     while True:
+        quiet = True
         for path in paths():
             with contextlib.suppress(FileNotFoundError):
-                inode, position = places.get(path, (0, 0))
-                found = path.stat()
-                position = position if found.st_ino == inode and found.st_size >= position else 0
-                fresh, position = _read_lines(path, position)
-                places[path] = (found.st_ino, position)
+                place = read.get(path, Place(_inode(older(path, 1)), 0))
+                rotated = _inode(older(path, 1))
+                # A log is copied away before its copy gets its name: with the name new, the log is a new one.
+                if rotated != place.older:
+                    yield from ((path, line) for line in _rest(older(path, 1), place.position))
+                    place = Place(rotated, 0)
+                elif path.stat().st_size < place.position:
+                    # Emptied; its copy has no name yet, unless a person did it, and then there is none.
+                    time.sleep(pause)
+                    place = place if _inode(older(path, 1)) != rotated else Place(rotated, 0)
+                fresh, position = _read_lines(path, place.position) if rotated == place.older else ([], place.position)
+                read[path] = Place(place.older, position)
+                quiet = quiet and not fresh
                 yield from ((path, line) for line in fresh)
-        time.sleep(pause)
+        if quiet:
+            time.sleep(pause)
+
+
+def _last(path: Path, count: int, end: int | None) -> list[str]:
+    if count <= 0:
+        return []
+    with path.open("rb") as file:
+        position = file.seek(0, 2) if end is None else min(end, file.seek(0, 2))
+        text = b""
+        while position > 0 and text.count(b"\n") <= count:
+            step = min(_BLOCK, position)
+            position -= step
+            file.seek(position)
+            text = file.read(step) + text
+    return text.decode(errors="replace").splitlines()[-count:]
+
+
+def _rest(path: Path, position: int) -> Iterator[str]:
+    while (found := _read_lines(path, position))[0]:
+        lines, position = found
+        yield from lines
 
 
 def _read_lines(path: Path, position: int) -> tuple[list[str], int]:
@@ -53,3 +141,15 @@ def _read_lines(path: Path, position: int) -> tuple[list[str], int]:
         content = file.read(1024 * 1024)
     end = content.rfind(b"\n") + 1
     return content[:end].decode(errors="replace").splitlines(), position + end
+
+
+def _inode(path: Path) -> int:
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return 0
+
+
+def _written(line: str) -> float | None:
+    found = _MOMENT.search(line[:60])
+    return calendar.timegm(tuple(int(one) for one in found.groups())) if found else None

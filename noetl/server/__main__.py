@@ -21,6 +21,7 @@ import uvloop
 from noetl import __version__, home
 from noetl.errors import NoetlError
 from noetl.logs import configure
+from noetl.rotation import keep_rotated
 from noetl.server.app import create_app
 from noetl.server.runtime import Runtime
 from noetl.settings import Settings, read
@@ -40,6 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     given = parser.parse_args(argv)
     settings = replace(settings, host=given.host, port=given.port)
     configure(settings.log_format)
+    keep_rotated(settings.home / "logs", settings.log_size, settings.log_count)
     try:
         return uvloop.run(_serve(settings, given.init_db))
     except NoetlError as error:

@@ -6,7 +6,7 @@ import sys
 
 from invoke.context import Context
 
-from noetl.tasks.flags import FORCE, JSON, TIMEOUT
+from noetl.tasks.flags import ALL, FORCE, JSON, LOGS, TIMEOUT
 from noetl.tasks.verb import colours, finish, note, paint, read_settings, say, verb
 
 
@@ -65,16 +65,16 @@ def doctor(_context: Context, json: bool = False) -> None:
 @verb(
     auto_shortflags=True,
     help={
+        **LOGS,
         "service": "only this log: postgres, nats, server, or a worker's name",
-        "follow": "go on with the lines to come",
-        "lines": "how many of the last lines of each (default 20)",
+        "lines": "how many of the last lines of each (default 20; with --since all)",
     },
 )
-def logs(_context: Context, service: str = "", follow: bool = False, lines: int = 20) -> None:
+def logs(_context: Context, service: str = "", follow: bool = False, lines: int = ALL, since: str = "") -> None:
     """Show the logs."""
     from noetl.tasks.printing import print_logs
 
-    print_logs(read_settings().home, service, follow, lines)
+    print_logs(read_settings().home, service, follow, lines, since, few=20)
 
 
 @verb(help={**JSON, "keep": "leave the stack running, and print its URLs"})

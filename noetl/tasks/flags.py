@@ -4,3 +4,9 @@ JSON = {"json": "print JSON"}
 FORCE = {"force": "kill what has not ended after the timeout"}
 TIMEOUT = {"timeout": "seconds to wait for it to end by itself (default 10)"}
 EXECUTION = {"execution-id": "the execution's id, as run and execution.list show it"}
+ALL = -1
+LOGS = {
+    "follow": "go on with the lines to come",
+    "lines": "how many of the last lines (default 50; with --since all)",
+    "since": "the lines since then: 10m, 2h, 1d ago, or a time like 2026-01-31T09:00:00Z (without Z it is local)",
+}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,20 +12,28 @@ from noetl.errors import UsageError
 from noetl.ops import answers, follow, live, logs, run
 from noetl.ops.client import Client
 from noetl.ops.run import Ended
+from noetl.tasks import flags
 from noetl.tasks.verb import colours, finish, say
 
 
-def print_logs(home: Path, service: str, onward: bool, lines: int) -> None:
-    """Print a service's last log lines, or all services', and with `onward` those to come."""
-    if lines < 0:
-        raise UsageError(f"--lines {lines} is less than none", "--lines 50")
+def print_logs(home: Path, service: str, onward: bool, lines: int, since: str, *, few: int = 50) -> None:
+    """Print a service's last log lines, or all services', or those since a moment; with `onward` those to come."""
+    if lines < flags.ALL:
+        raise UsageError(f"--lines {lines} is less than none", f"--lines {few}")
     found = logs.find(home, service)
+    begin = logs.moment(since, time.time()) if since else None
+    places = logs.places(found)
     named = len(found) > 1 or not service
-    for path in found:
-        for line in logs.last(path, lines):
+    for path, place in places.items():
+        if begin is None:
+            chosen = logs.last(path, few if lines == flags.ALL else lines, place.position)
+        else:
+            chosen = list(logs.since(path, begin, place.position))
+            chosen = chosen if lines == flags.ALL else chosen[max(0, len(chosen) - lines) :]
+        for line in chosen:
             say(f"{path.stem}: {line}" if named else line)
     if onward:
-        for path, line in logs.follow(lambda: logs.find(home, service)):
+        for path, line in logs.follow(lambda: logs.find(home, service), places):
             say(f"{path.stem}: {line}" if named else line)
 
 

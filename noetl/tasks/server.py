@@ -7,7 +7,7 @@ from dataclasses import replace
 from invoke.context import Context
 
 from noetl.settings import Settings
-from noetl.tasks.flags import FORCE, JSON, TIMEOUT
+from noetl.tasks.flags import ALL, FORCE, JSON, LOGS, TIMEOUT
 from noetl.tasks.verb import finish, note, read_settings, say, verb
 
 _WHERE = {"host": "address to listen on (default: NOETL_HOST, else 0.0.0.0)", "port": "port to listen on (default: NOETL_PORT, else 8082)"}
@@ -59,12 +59,12 @@ def status(_context: Context, json: bool = False) -> None:
     finish(answer.text, answer.exit_code)
 
 
-@verb(auto_shortflags=True, help={"follow": "go on with the lines to come", "lines": "how many of the last lines (default 50)"})
-def logs(_context: Context, follow: bool = False, lines: int = 50) -> None:
+@verb(auto_shortflags=True, help=LOGS)
+def logs(_context: Context, follow: bool = False, lines: int = ALL, since: str = "") -> None:
     """Show the server's log."""
     from noetl.tasks.printing import print_logs
 
-    print_logs(read_settings().home, "server", follow, lines)
+    print_logs(read_settings().home, "server", follow, lines, since)
 
 
 def _placed(host: str, port: int) -> Settings:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from invoke.context import Context
 
-from noetl.tasks.flags import FORCE, JSON, TIMEOUT
+from noetl.tasks.flags import ALL, FORCE, JSON, LOGS, TIMEOUT
 from noetl.tasks.verb import finish, note, read_settings, say, verb
 
 _START = {
@@ -75,19 +75,12 @@ def list_(_context: Context, json: bool = False) -> None:
     finish(answer.text, answer.exit_code)
 
 
-@verb(
-    auto_shortflags=True,
-    help={
-        "name": "which worker (default worker-1)",
-        "follow": "go on with the lines to come",
-        "lines": "how many of the last lines (default 50)",
-    },
-)
-def logs(_context: Context, name: str = "worker-1", follow: bool = False, lines: int = 50) -> None:
+@verb(auto_shortflags=True, help={**LOGS, "name": "which worker (default worker-1)"})
+def logs(_context: Context, name: str = "worker-1", follow: bool = False, lines: int = ALL, since: str = "") -> None:
     """Show a worker's log."""
     from noetl.tasks.printing import print_logs
 
-    print_logs(read_settings().home, f"worker_{name}", follow, lines)
+    print_logs(read_settings().home, f"worker_{name}", follow, lines, since)
 
 
 def _start(name: str, pool: str, max_workers: int, count: int) -> None:

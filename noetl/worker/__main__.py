@@ -18,6 +18,7 @@ from noetl import home
 from noetl.bus.subjects import POOL
 from noetl.errors import NoetlError, UsageError
 from noetl.logs import configure
+from noetl.rotation import keep_rotated
 from noetl.settings import Secret, Settings, read
 from noetl.worker.api import Api
 from noetl.worker.loop import Worker
@@ -49,6 +50,7 @@ def main(argv: list[str] | None = None) -> int:
         if given.max_workers < 1:
             raise UsageError(f"--max-workers is {given.max_workers}", "give at least 1")
         configure(settings.log_format)
+        keep_rotated(settings.home / "logs", settings.log_size, settings.log_count)
         nats_url = Secret(given.nats_url) if given.nats_url else settings.nats_url
         return uvloop.run(_work(replace(settings, server_url=given.server_url), given.name, given.pool, given.max_workers, nats_url))
     except NoetlError as error:

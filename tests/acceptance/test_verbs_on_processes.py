@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -38,14 +36,6 @@ def test_up_ps_down(operator: Operator) -> None:
     assert {row["state"] for row in operator.services().values()} == {"stopped"}
 
 
-def test_a_killed_server_starts_again_without_cleaning(operator: Operator) -> None:
-    operator.ok("server", "start", "--init-db")
-    before = operator.services()["server"]["pid"]
-    os.kill(before, signal.SIGKILL)
-    assert "ready at" in operator.ok("server", "start")
-    assert operator.services()["server"]["pid"] != before
-
-
 def test_every_killed_process_comes_back_by_up(operator: Operator) -> None:
     operator.ok("up")
     before = {name: row["pid"] for name, row in operator.services().items()}
@@ -55,53 +45,6 @@ def test_every_killed_process_comes_back_by_up(operator: Operator) -> None:
     after = operator.services()
     assert list(after) == list(before)
     assert all(after[name]["pid"] != before[name] and after[name]["state"] == "running" for name in before)
-
-
-def test_a_pid_file_that_names_a_stranger(operator: Operator) -> None:
-    operator.home.mkdir()
-    stranger = subprocess.Popen(["sleep", "60"])
-    try:
-        file = operator.home / "noetl_server.pid"
-        file.write_text(f"{stranger.pid}\n")
-        assert operator.ok("server", "stop", "--force") == "server: was not running\n"
-        file.write_text(f"{stranger.pid}\n")
-        operator.ok("server", "start", "--init-db")
-        assert int(file.read_text()) != stranger.pid
-        operator.ok("server", "stop")
-        assert stranger.poll() is None
-    finally:
-        stranger.kill()
-        stranger.wait()
-
-
-def test_two_starts_at_the_same_moment_make_one_server(operator: Operator) -> None:
-    with ThreadPoolExecutor(2) as pool:
-        said = list(pool.map(lambda _: operator.ok("server", "start", "--init-db"), range(2)))
-    pid = operator.services()["server"]["pid"]
-    assert all(f"pid {pid}" in line for line in said)
-    assert sum("already running" in line for line in said) == 1
-    assert len([one for one in operator.processes() if "noetl.server" in one.cmdline()]) == 1
-
-
-def test_a_database_that_does_not_answer(operator: Operator) -> None:
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        operator.more = {"POSTGRES_HOST": "127.0.0.1", "POSTGRES_PORT": str(unused.getsockname()[1])}
-        started = operator.run("server", "start", "--init-db")
-    assert started.returncode == 1
-    assert "ended while it started" in started.stderr
-    assert "  | " in started.stderr
-    assert str(operator.home / "logs" / "server.log") in started.stderr
-    assert not (operator.home / "noetl_server.pid").exists()
-    operator.more = {}
-
-
-def test_a_taken_port_names_its_holder(operator: Operator) -> None:
-    with socket.create_server(("127.0.0.1", operator.port)):
-        started = operator.run("server", "start")
-    assert started.returncode == 1
-    assert f"port {operator.port} is taken by pid {os.getpid()}" in started.stderr
-    assert operator.processes() == []
 
 
 def test_a_worker_needs_a_server(operator: Operator) -> None:
@@ -193,19 +136,6 @@ def test_any_process_is_killed_in_the_middle_of_a_run(operator: Operator, playbo
         out, err = verb.communicate(timeout=90)
     assert verb.returncode == 0, out + err
     assert f'"sum": {sum(n * n for n in range(40))}' in out
-
-
-def test_stop_with_an_open_event_stream_is_quick(operator: Operator, playbook: Path) -> None:
-    operator.ok("up")
-    execution_id = operator.ok("run", str(playbook), "--set", "pause=60", "--detach").strip()
-    with operator.popen("execution", "follow", execution_id) as follower:
-        time.sleep(1)
-        begun = time.monotonic()
-        operator.ok("server", "stop")
-        assert time.monotonic() - begun < 3.5
-        follower.send_signal(signal.SIGINT)
-        follower.communicate(timeout=10)
-        assert follower.returncode == 130
 
 
 def test_database_verbs(operator: Operator) -> None:

@@ -12,8 +12,8 @@ import psutil
 import pytest
 
 from noetl import settings as configuration
-from noetl.errors import NotFound, UsageError
-from noetl.ops import db, environment, logs, owner, ports, process, server, services, tables, worker
+from noetl.errors import UsageError
+from noetl.ops import db, environment, owner, ports, process, server, services, tables, worker
 from noetl.settings import Postgres, Secret, Settings
 
 
@@ -29,6 +29,8 @@ def test_settings_survive_the_way_into_a_child(tmp_path: Path) -> None:
         encryption_key=Secret("key"),
         lease_seconds=3,
         log_format="json",
+        log_size=1000,
+        log_count=2,
         playbook_env={"CITY": "Oslo", "NOETL_VAR_X": "1"},
     )
     assert configuration.read(environment.variables(settings)) == settings
@@ -76,22 +78,6 @@ def test_a_taken_port_is_seen_and_its_holder_named() -> None:
         assert ports.holder(port).startswith(f"pid {os.getpid()} (")
         assert ports.reuse(port) != port
     assert ports.reuse(port) == port
-
-
-def test_logs_follow_through_rotation(tmp_path: Path) -> None:
-    log = tmp_path / "logs" / "server.log"
-    log.parent.mkdir()
-    log.write_text("one\ntwo\n")
-    assert logs.last(log, 1) == ["two"]
-    lines = logs.follow(lambda: logs.find(tmp_path), pause=0.001)
-    with log.open("a") as file:
-        file.write("three\nhal")
-    assert next(lines) == (log, "three")
-    log.rename(log.with_suffix(".log.1"))
-    log.write_text("four\n")
-    assert next(lines) == (log, "four")
-    with pytest.raises(NotFound, match="these have one"):
-        logs.find(tmp_path, "nobody")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root lets another user pass")
