@@ -104,10 +104,11 @@ class Api:
         found: list[Document] = self.request("GET", path, labelSelector=selector or None)["items"]
         return found
 
-    def delete(self, path: str) -> bool:
-        """Delete what is at a path, what it owns after it; tell whether it was there."""
+    def delete(self, path: str, *, now: bool = False) -> bool:
+        """Delete what is at a path, what it owns after it; tell whether it was there. With `now`, do not wait for a pod's node."""
+        options = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"}
         try:
-            self.request("DELETE", path, {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"})
+            self.request("DELETE", path, options | ({"gracePeriodSeconds": 0} if now else {}))
         except Refused as error:
             if error.status == 404:
                 return False
