@@ -11,8 +11,8 @@ from pathlib import Path
 from invoke.context import Context
 from invoke.exceptions import Exit
 
-import noetl
 from noetl.errors import UsageError
+from noetl.tasks.checkout import checkout
 from noetl.tasks.flags import JSON
 from noetl.tasks.verb import note, verb
 
@@ -77,17 +77,10 @@ def chaos(_context: Context, seconds: float = 60.0, seed: int = -1, json: bool =
     _check([sys.executable, "-m", "chaos", "--seconds", f"{seconds:g}", *seeded, *(["--json"] if json else [])])
 
 
-def _checkout() -> Path:
-    folder = Path(noetl.__file__).parent.parent
-    if not (folder / "pyproject.toml").is_file():
-        raise UsageError("this verb needs a checkout of noetl, not an installed package", "git clone it, then: pip install -e '.[dev]'")
-    return folder
-
-
 def _run(command: Sequence[str]) -> int:
     environ = {**os.environ, "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])}
     try:
-        return subprocess.run(command, cwd=_checkout(), env=environ, check=False).returncode
+        return subprocess.run(command, cwd=checkout(), env=environ, check=False).returncode
     except FileNotFoundError as error:
         raise UsageError(f"{command[0]} is not installed", "pip install -e '.[dev]'") from error
 
