@@ -40,6 +40,7 @@ COMBINATIONS: dict[str, tuple[str, ...]] = {
         "postgres.affinity={nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms:"
         " [{matchExpressions: [{key: disk, operator: In, values: [ssd]}]}]}}}",
         "postgres.storage={size: 100Gi, class_name: fast}",
+        "nats.storage.chown=true",
         "pull_secrets=[registry]",
     ),
     "reached from outside": (

@@ -192,6 +192,7 @@ class Storage(Section):
 
     size: Quantity
     class_name: OptionalName
+    chown: bool
 
 
 class Stateful(Placement):
