@@ -7,7 +7,6 @@ import tarfile
 from pathlib import Path
 
 import docker
-
 from noetl.ops import nats, postgres
 
 FOLDER = Path(__file__).parent / "images"

@@ -18,6 +18,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from noetl.bus import subjects
 from noetl.errors import NoetlError, UsageError
+from noetl.ops.builds import last_build
 from noetl.ops.layers import templates_dir
 from noetl.ops.secret_keys import wanted_secrets
 from noetl.ops.values import Values, bytes_of
@@ -82,11 +83,16 @@ def parse_image(text: str) -> ImageRef:
     return ImageRef(tag, digest=digest)
 
 
-def image_to_render(image: str, platform: str) -> tuple[ImageRef, str | None]:
-    """Return the image that is named and the platform to bind it to; raise UsageError where none is named."""
-    if not image:
-        raise UsageError("which image? None is named", "noetl k8s render --image registry.example/noetl:1.2.3")
-    return parse_image(image), platform or None
+def image_to_render(image: str, platform: str, folder: Path) -> tuple[ImageRef, str | None]:
+    """Return the image that is named, else the last one that was built in a folder, and the platform that binds it to nodes."""
+    if image:
+        return parse_image(image), platform or None
+    last = last_build(folder)
+    if last is None:
+        raise UsageError(f"no image is named, and none was built in {folder}", "build one: inv build; or name one: --image NAME:TAG")
+    if platform and platform != last.platform:
+        raise UsageError(f"the last build, {last.tag}, is for {last.platform}, not {platform}", f"inv build --platform {platform}")
+    return ImageRef(last.tag, last.image_id, last.digest or ""), last.platform
 
 
 def render(

@@ -15,7 +15,7 @@ VALUES = {
 RENDERING = {
     **VALUES,
     "image": "the image, by a tag or a digest (default: the last build's)",
-    "platform": "what servers and workers are bound to, such as linux/arm64 (default: the last build's, with it)",
+    "platform": "nodes that servers and workers are bound to, such as linux/arm64 (default: the last build's)",
     "kube-version": "the cluster's version, which decides the versions of its APIs (default: the newest)",
 }
 
@@ -42,7 +42,7 @@ def render(
     from noetl.ops import layers, manifests, rendered
 
     values = layers.load_values(layers.FOLDER, env or None, set_ or [])
-    given, on = manifests.image_to_render(image, platform)
+    given, on = manifests.image_to_render(image, platform, Path.cwd())
     found = manifests.render(values, image=given, platform=on, kube_version=kube_version or manifests.NEWEST)
     if not output:
         say(rendered.as_text(found).rstrip("\n"))

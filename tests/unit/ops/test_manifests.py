@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from k8s_values import BUILT, COMBINATIONS, DIGEST, KEDA, OWN_POSTGRES, PUSHED, 
 
 from noetl.errors import NoetlError, UsageError
 from noetl.ops import manifests
+from noetl.ops.builds import Build, record
 from noetl.ops.layers import load_values
-from noetl.ops.manifests import ImageRef, Manifest, parse_image, parse_version
+from noetl.ops.manifests import ImageRef, Manifest, image_to_render, parse_image, parse_version
 from noetl.ops.rendered import as_text, write
 from noetl.ops.secret_keys import wanted_secrets
 from noetl.ops.values import DRAIN_SECONDS
@@ -294,6 +296,20 @@ def test_images_are_read_by_tag_and_digest() -> None:
     for text in ("", "a b", "-x", f"a@{DIGEST[:20]}"):
         with pytest.raises(UsageError):
             parse_image(text)
+
+
+def test_the_last_build_is_rendered_unless_an_image_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="none was built in") as caught:
+        image_to_render("", "", tmp_path)
+    assert "inv build" in caught.value.hint
+    assert image_to_render("a/b:1", "linux/arm64", tmp_path) == (ImageRef("a/b:1"), "linux/arm64")
+    build = Build("noetl:1.0-abc", "sha256:b", "linux/amd64", "abc", "2030-01-01T00:00:00Z", "1.0", "docker")
+    record(tmp_path, build)
+    assert image_to_render("", "", tmp_path) == (ImageRef("noetl:1.0-abc", "sha256:b"), "linux/amd64")
+    record(tmp_path, replace(build, digest=DIGEST))
+    assert image_to_render("", "linux/amd64", tmp_path)[0].name == f"noetl@{DIGEST}"
+    with pytest.raises(UsageError, match="is for linux/amd64, not linux/arm64"):
+        image_to_render("", "linux/arm64", tmp_path)
 
 
 def test_files_are_one_a_component_and_leave_others_alone(tmp_path: Path) -> None:
