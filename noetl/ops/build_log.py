@@ -73,6 +73,8 @@ class ClassicLog:
             step.cached = True
         elif text.startswith(" ---> Running in "):
             return [f"{step.title} …"] if step.instruction.startswith("RUN") else []
+        elif ": Pulling from " in text and step.instruction.startswith("FROM"):
+            step.cached = False
         elif not text.startswith((" ---> ", "Removing intermediate container ")):
             step.output.append(text)
         return []

@@ -137,7 +137,9 @@ def _build(docker: DockerClient, wanted: Wanted, what: Source, progress: Progres
             for line in lines:
                 log.write(line + "\n")
                 log.flush()
-                said = line.removeprefix(_ERROR) if line.startswith(_ERROR) else said
+                if line.startswith(_ERROR):
+                    said = line.removeprefix(_ERROR)
+                    continue
                 for told in reader.feed(line, time.monotonic()):
                     progress(told)
         for told in reader.finish(time.monotonic(), failed=bool(said)):
@@ -145,7 +147,7 @@ def _build(docker: DockerClient, wanted: Wanted, what: Source, progress: Progres
     except OSError as error:
         raise NoetlError(f"{path}: {error.strerror or error}", "the build's log cannot be written: see to space and rights") from error
     if said:
-        raise build_failure.explain(said, reader.steps, str(path), wanted.platform)
+        raise build_failure.explain(said, reader.steps, str(path), wanted.platform, wanted.build_args)
     made = _built(docker, wanted, what, "docker buildx" if by_buildx else "docker engine")
     cached = sum(step.cached for step in reader.steps)
     progress(
