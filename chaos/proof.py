@@ -10,7 +10,7 @@ from typing import Any
 
 from chaos.load import Load
 from chaos.platform import Platform, connected
-from chaos.stories import STORIES, Story
+from chaos.stories import LIMIT, STORIES, Story
 
 SHOWN = 5
 """How many examples of a problem are shown."""
@@ -48,6 +48,14 @@ FORBIDDEN = {
         JOIN execution e ON e.execution_id = l.execution_id WHERE l.done <> c.done AND e.status = 'COMPLETED'""",
     "events are missing": """
         SELECT execution_id, count(*) AS events, max(seq) AS last FROM event GROUP BY execution_id HAVING count(*) <> max(seq)""",
+    # From when a command is issued until it has ended includes every lease of it. Both times are those of the commits that did it.
+    "more items of a loop were under way at once than its limit": f"""
+        SELECT execution_id, step, max(live) AS live FROM (
+            SELECT execution_id, run_id, step, sum(one) OVER (PARTITION BY execution_id, run_id ORDER BY at, one) AS live FROM (
+                SELECT execution_id, run_id, step, item, created_at AS at, 1 AS one FROM command
+                UNION ALL SELECT execution_id, run_id, step, item, finished_at, -1 FROM command WHERE finished_at IS NOT NULL
+            ) moments JOIN execution e USING (execution_id) WHERE item IS NOT NULL AND e.path = 'chaos/limited'
+        ) counted GROUP BY execution_id, run_id, step HAVING max(live) > {LIMIT}""",
     "a child runs on without its parent": """
         SELECT e.execution_id, e.status, p.status AS parent FROM execution e JOIN execution p ON p.execution_id = e.parent_execution_id
         WHERE e.end_time IS NULL AND p.end_time IS NOT NULL""",

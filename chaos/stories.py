@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+LIMIT = 7
+"""How many items of the limited loop may be leased at once."""
 LEDGER = """\
 def main(ledger, eid, key, pause=0.0, value=1{more}):
     import os, time
@@ -110,6 +112,7 @@ STORIES = (
     _chain("slow", 4, 0.3, 4),
     _loop("many", 1000, {"mode": "parallel"}, 0.0, 1),
     _loop("some", 40, {"mode": "parallel"}, 0.05, 4),
+    _loop("limited", 60, {"mode": "parallel", "limit": LIMIT}, 0.05, 4),
     _loop("turns", 12, {"mode": "sequential"}, 0.0, 3),
     _children("children"),
     _retries("retries"),
