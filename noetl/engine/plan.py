@@ -12,6 +12,7 @@ from noetl.engine.state import State
 from noetl.playbook import program
 from noetl.playbook.expression import Templates, is_plain, is_template, syntax_error
 from noetl.playbook.model import Call, Collect, Fail, Json, Log, Next, Page, Playbook, Result, Rule, Set, Step, Target
+from noetl.playbook.own_file import works_on_own_file
 from noetl.playbook.uses import names
 
 Uses = frozenset[tuple[str, str | None]]
@@ -147,6 +148,8 @@ class Plan:
         self.step_names = frozenset(playbook.steps)
         self.has_children = any(step.tool is not None and step.tool.kind in ("playbook", "playbooks") for step in playbook.steps.values())
 
+        self.file_pools = frozenset(plan.pool for plan in self.steps.values() if works_on_own_file(plan.step))
+        """The pools of the steps that work on the execution's own file."""
         self.timed = any(step.timeout.total is not None for step in playbook.steps.values())
 
     def waking(self, state: State) -> tuple[Uses, bool]:

@@ -30,7 +30,7 @@ class Chunks:
         """Keep one piece of a result under a live lease; raise Conflict where it is no longer live."""
         if number * CHUNK >= self._limit:
             raise TooLarge(f"the result is larger than {self._limit} bytes", "raise NOETL_MAX_RESULT of the server")
-        size = await asyncio.to_thread(_checked, body)
+        size = await asyncio.to_thread(checked, body)
         if not await self._database.run("chunk_write", execution_id, command_id, fence, number, size, body):
             raise Conflict(f"command {command_id} of execution {execution_id} is not leased under fence {fence}", code="not_leased")
 
@@ -94,7 +94,7 @@ def place_of(text: str) -> tuple[str | int, ...]:
     return kind, *found
 
 
-def _checked(body: bytes) -> int:
+def checked(body: bytes) -> int:
     """Return the length of a piece's text; raise UsageError for what is no piece."""
     reader = zlib.decompressobj()
     try:

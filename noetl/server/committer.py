@@ -258,6 +258,9 @@ class Committer:
         waiting = write.waiting
         if waiting:
             self._ring(waiting)
+        if (pools := execution.plan.file_pools) and status not in TERMINAL:
+            # Whatever has ended here may have been what another command had to wait for.
+            self._ring((pool, execution.id, 0) for pool in pools)
         for delay, command in write.delayed:
             asyncio.get_running_loop().call_later(delay, self._ring, [command])
         if status in TERMINAL:

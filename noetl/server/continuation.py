@@ -122,6 +122,9 @@ async def begin(runtime: Runtime, found: Continuation) -> Execution:
             raise Conflict(f"execution {earlier.id} is already continued by {other}", f"see: noetl execution follow {other}")
         await transaction.rows("retry_copy_commands", earlier.id, new.id, dropped, going_on)
         await transaction.rows("retry_copy_chunks", earlier.id, new.id)
+        if (file := await transaction.row("file_current", earlier.id)) is not None:
+            await transaction.rows("retry_copy_file", earlier.id, new.id, file["command_id"], file["fence"])
+            await transaction.rows("retry_copy_pieces", earlier.id, new.id, file["command_id"], file["fence"])
         await transaction.rows("retry_copy_loops", earlier.id, new.id, dropped, going_on)
         for run, order in found.orders.items():
             kept = next(point.loop.cursor for point in found.points if point.run == run and point.loop is not None)

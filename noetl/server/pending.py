@@ -16,6 +16,7 @@ from noetl.engine.plan import Plan
 from noetl.engine.sinks import at as sink_at
 from noetl.engine.state import TERMINAL, encode
 from noetl.engine.value import Stored, Value, dumps
+from noetl.playbook.own_file import uses_own_file
 from noetl.server.execution import Execution, Given, Issued, command_input
 
 Json = Any
@@ -190,9 +191,11 @@ class Write:
         handout = pending.handout if isinstance(pending, Report) else None
         for command in outcome.commands:
             pool = pool_of(self.execution.plan, command)
+            serial = goes_in_turn(self.execution.plan, command)
             worker = None
             if (
                 handout is not None
+                and not serial
                 and handout.free > 0
                 and handout.pool == pool
                 and not command.delay
@@ -205,6 +208,7 @@ class Write:
             self.issued[command.id] = [
                 self.execution.id, command.id, command.run, command.step, command.item, kind_of(self.execution.plan, command), pool,
                 _input_text(command), worker, command.attempt, moment(self.at + command.delay) if command.delay else None,
+                serial,
             ]  # fmt: skip
             if command.delay:
                 self.delayed.append((command.delay, (pool, self.execution.id, command.id)))
@@ -294,6 +298,15 @@ def pool_of(plan: Plan, command: Command) -> str:
     step = plan.steps[command.step]
     own = command.sink is None and step.step.tool is not None and step.step.tool.kind in PLAYBOOK
     return ENGINE if own else step.pool
+
+
+def goes_in_turn(plan: Plan, command: Command) -> bool:
+    """Whether a command works on the execution's own file: of those one at a time runs, in the order in which they were issued."""
+    if not plan.file_pools:
+        return False
+    step = plan.steps[command.step].step
+    tool = sink_at(step, command.sink).tool if command.sink is not None else step.tool
+    return tool is not None and uses_own_file(tool)
 
 
 def text(value: Value) -> str | None:

@@ -22,6 +22,7 @@ from noetl.server.committer import Committer
 from noetl.server.content import Contents
 from noetl.server.evaluator import Evaluator
 from noetl.server.execution import Execution
+from noetl.server.files import Files
 from noetl.server.listeners import Listeners
 from noetl.server.loader import Loader
 from noetl.server.pauses import Pauses
@@ -54,6 +55,7 @@ class Runtime:
         self.bus = Bus(nats_url, f"noetl-server-{os.getpid()}") if nats_url else None
         self.loader = Loader(self.database)
         self.chunks = Chunks(self.database, self.loader, settings.max_result)
+        self.files = Files(self.database, settings.max_result)
         self.evaluator = Evaluator(self.chunks.stream, settings.max_result)
         self.listeners = Listeners()
         self.contents = Contents(self.loader, settings.max_result)

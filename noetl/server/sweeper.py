@@ -18,6 +18,8 @@ logger = logging.getLogger("noetl.server")
 MAX_LOST = 3
 """How many workers a command may lose before it is quarantined."""
 UNCLAIMED = timedelta(seconds=3)
+FILES_KEPT = timedelta(days=7)
+"""How long the DuckDB file of an execution that is over is kept, for one that continues it."""
 INTERVAL = 2.5
 """Seconds between sweeps; half a lease where that is less."""
 
@@ -61,6 +63,9 @@ class Sweeper:
             due = await transaction.rows("sweep_due")
             await transaction.rows("sweep_workers", runtime.lease * 2)
             await transaction.rows("sweep_uploads", runtime.lease * 4)
+            await transaction.rows("sweep_files", runtime.lease * 4)
+            await transaction.rows("sweep_files_settled", runtime.lease * 4)
+            await transaction.rows("sweep_files_old", FILES_KEPT)
         for row in quarantined:
             self._quarantine(row["execution_id"], row["command_id"], row["fence"], row["lost"] + 1)
         for row in due:

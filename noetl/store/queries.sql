@@ -114,6 +114,51 @@ WHERE k.execution_id = s.execution_id AND k.command_id = s.command_id AND k.fenc
   AND NOT EXISTS (SELECT 1 FROM command c WHERE c.execution_id = s.execution_id AND c.command_id = s.command_id
                   AND c.fence = s.fence AND c.status = 'done' AND c.result IS NULL)
 
+-- name: file_current
+-- The version of an execution's file that counts.
+SELECT f.command_id, f.fence, f.size FROM file f
+WHERE f.execution_id = $1 AND f.whole AND (f.command_id = 0 OR EXISTS (
+    SELECT 1 FROM command c WHERE c.execution_id = $1 AND c.command_id = f.command_id AND c.fence = f.fence AND c.status = 'done'))
+ORDER BY f.command_id DESC LIMIT 1
+
+-- name: file_write
+-- Only the live lease's worker writes; the same piece again replaces itself.
+WITH live AS (
+    SELECT execution_id, command_id, fence FROM command
+    WHERE execution_id = $1 AND command_id = $2 AND fence = $3 AND status = 'running' AND serial
+), begun AS (
+    INSERT INTO file (execution_id, command_id, fence) SELECT execution_id, command_id, fence FROM live WHERE $4 = 0 ON CONFLICT DO NOTHING
+)
+INSERT INTO file_piece (execution_id, command_id, fence, number, size, body)
+SELECT execution_id, command_id, fence, $4, $5, $6 FROM live
+ON CONFLICT (execution_id, command_id, fence, number) DO UPDATE SET size = excluded.size, body = excluded.body
+
+-- name: file_whole
+UPDATE file f SET size = $4, whole = true
+WHERE f.execution_id = $1 AND f.command_id = $2 AND f.fence = $3
+  AND $4 = (SELECT sum(p.size) FROM file_piece p WHERE p.execution_id = $1 AND p.command_id = $2 AND p.fence = $3)
+
+-- name: file_read
+SELECT body FROM file_piece WHERE execution_id = $1 AND command_id = $2 AND fence = $3 AND number = $4
+
+-- name: sweep_files
+-- Versions whose lease has ended go if they do not count, and so does what a later one that counts has followed.
+DELETE FROM file f USING file v LEFT JOIN command c ON c.execution_id = v.execution_id AND c.command_id = v.command_id
+WHERE NOT v.settled AND v.created_at < now() - $1::interval AND f.execution_id = v.execution_id
+  AND CASE WHEN c.fence = v.fence AND c.status = 'running' THEN false
+           WHEN v.whole AND c.fence = v.fence AND c.status = 'done' THEN f.command_id < v.command_id
+           ELSE f.command_id = v.command_id AND f.fence = v.fence END
+
+-- name: sweep_files_settled
+UPDATE file f SET settled = true FROM command c
+WHERE NOT f.settled AND f.created_at < now() - $1::interval AND f.whole
+  AND c.execution_id = f.execution_id AND c.command_id = f.command_id AND c.fence = f.fence AND c.status = 'done'
+
+-- name: sweep_files_old
+-- The files of executions that ended long ago: nobody is likely to continue them.
+DELETE FROM file f USING execution e
+WHERE f.created_at < now() - $1::interval AND e.execution_id = f.execution_id AND e.end_time < now() - $1::interval
+
 -- name: load_pages
 SELECT value FROM page WHERE execution_id = $1 AND run_id = $2 AND item = $3 ORDER BY number
 
@@ -130,11 +175,14 @@ SELECT args, loop_results, total, iterator FROM loop WHERE execution_id = $1 AND
 SELECT run_id, step, item, fence, status, attempt, input, result, error FROM command WHERE execution_id = $1 AND command_id = $2
 
 -- name: claim
--- Lease the longest waiting commands of a pool to a worker.
+-- Lease the longest waiting commands of a pool to a worker; of those that go in turn, the one whose turn it is.
 UPDATE command c
 SET status = 'running', worker_id = $2, fence = c.fence + 1, unlisted = 0, started_at = NULL, claimed_at = now(), lease_until = now() + $3::interval
 FROM (SELECT w.execution_id, w.command_id, e.revision FROM command w JOIN execution e ON e.execution_id = w.execution_id AND e.status = 'RUNNING'
-      WHERE w.status = 'waiting' AND w.pool = $1 AND w.available_at <= now() ORDER BY w.available_at LIMIT $4 FOR UPDATE OF w SKIP LOCKED) free
+      WHERE w.status = 'waiting' AND w.pool = $1 AND w.available_at <= now()
+        AND NOT (w.serial AND EXISTS (SELECT 1 FROM command b WHERE b.execution_id = w.execution_id AND b.serial
+                                      AND b.status IN ('waiting', 'running') AND b.command_id < w.command_id))
+      ORDER BY w.available_at LIMIT $4 FOR UPDATE OF w SKIP LOCKED) free
 WHERE c.execution_id = free.execution_id AND c.command_id = free.command_id
 RETURNING c.execution_id, c.command_id, c.run_id, c.step, c.item, c.fence, c.attempt, c.lost, c.input, free.revision
 
@@ -254,7 +302,10 @@ WHERE c.status = 'running' AND c.pool <> '@engine' AND c.lease_until < now() AND
 -- name: sweep_unclaimed
 -- Commands that nobody claimed for a while: their ring may be lost.
 SELECT c.execution_id, c.command_id, c.pool FROM command c JOIN execution e ON e.execution_id = c.execution_id AND e.status = 'RUNNING'
-WHERE c.status = 'waiting' AND c.pool <> '@engine' AND c.available_at < now() - $1::interval ORDER BY c.available_at LIMIT 2000
+WHERE c.status = 'waiting' AND c.pool <> '@engine' AND c.available_at < now() - $1::interval
+  AND NOT (c.serial AND EXISTS (SELECT 1 FROM command b WHERE b.execution_id = c.execution_id AND b.serial
+                                AND b.status IN ('waiting', 'running') AND b.command_id < c.command_id))
+ORDER BY c.available_at LIMIT 2000
 
 -- name: engine_claim
 -- Take a sub-playbook's command: from here on its child is what it waits for, until `lease_until`.
@@ -410,6 +461,15 @@ INSERT INTO chunk (execution_id, command_id, fence, number, size, body)
 SELECT $2, k.command_id, k.fence, k.number, k.size, k.body
 FROM command c JOIN chunk k ON k.execution_id = $1 AND k.command_id = c.command_id AND k.fence = c.fence
 WHERE c.execution_id = $2 AND c.status = 'done' AND c.result IS NULL
+
+-- name: retry_copy_file
+-- The file as it stood at the end.
+INSERT INTO file (execution_id, command_id, fence, size, whole, settled)
+SELECT $2, 0, 0, f.size, true, true FROM file f WHERE f.execution_id = $1 AND f.command_id = $3 AND f.fence = $4
+
+-- name: retry_copy_pieces
+INSERT INTO file_piece (execution_id, command_id, fence, number, size, body)
+SELECT $2, 0, 0, p.number, p.size, p.body FROM file_piece p WHERE p.execution_id = $1 AND p.command_id = $3 AND p.fence = $4
 
 -- name: retry_copy_loops
 INSERT INTO loop (execution_id, run_id, step, iterator, total, issued, done, failed, cancelled, closed, args, loop_results, result,

@@ -42,7 +42,7 @@ class Call:
 
     `config` is the tool's mapping without `kind`, `args` and `with`; `args` are the effective ones (§6); `scope` the names that templates
     see; `credential(name)` returns a stored credential's data, `context(name)` the value of a name that did not travel with the command;
-    `workdir` is a folder of this call alone; `execution_dir` one shared by an execution's calls on this worker.
+    `workdir` is a folder of this call alone; `own_file` the DuckDB database of the execution, where the playbook names no other one.
     """
 
     kind: str
@@ -54,7 +54,7 @@ class Call:
     idempotency_key: str
     timeout: float
     workdir: Path
-    execution_dir: Path
+    own_file: Path | None
     credential: Callable[[str], Mapping[str, Json]]
     context: Callable[[str], Json]
     secrets: set[str] = field(default_factory=set)

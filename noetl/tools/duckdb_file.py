@@ -27,6 +27,9 @@ def opened(config: Mapping[str, Json], call: Call) -> Iterator[duckdb.DuckDBPyCo
     with _alone(path, call), contextlib.closing(_connect(path, call)) as connection:
         duckdb_secrets.create(connection, config, call)
         yield connection
+        if call.own_file is not None:
+            # What is left in the log beside the file would not travel with it.
+            connection.execute("CHECKPOINT")
 
 
 def reason_of(error: Exception) -> str:
@@ -42,8 +45,10 @@ def _path(config: Mapping[str, Json], call: Call) -> str:
         path = Path(str(database)).absolute()
         path.parent.mkdir(parents=True, exist_ok=True)
         return str(path)
-    call.execution_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return str(call.execution_dir / "execution.duckdb")
+    if call.own_file is None:
+        raise ToolError("`database` renders to nothing: give it a path, or leave it out for the execution's own file", type="config")
+    call.own_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return str(call.own_file)
 
 
 @contextlib.contextmanager

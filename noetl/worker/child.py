@@ -188,7 +188,7 @@ class Child:
             idempotency_key=job["idempotency_key"],
             timeout=self._timeout(job, config),
             workdir=Path(job["workdir"]),
-            execution_dir=Path(job["execution_dir"]),
+            own_file=Path(job["own_file"]) if job["own_file"] else None,
             credential=find,
             context=value_of,
             secrets=secrets,

@@ -19,6 +19,7 @@ from noetl.errors import NoetlError, NotFound, Unauthorized, Unavailable
 from noetl.settings import Secret, Settings
 from noetl.worker.api import Api
 from noetl.worker.claims import Claims
+from noetl.worker.files import Files
 from noetl.worker.heartbeat import Heard, Heartbeat
 from noetl.worker.job import Failed, Job, Key, Outcome
 from noetl.worker.playbooks import Playbooks
@@ -67,6 +68,7 @@ class Worker:
         )
         self._results = Results(api, settings.home / "work" / "results")
         self._alive = settings.home / f"worker-{worker_id.rpartition(':')[0]}.alive"
+        self._files = Files(api, settings.max_result)
         self._beat = 0.0
         self._later: asyncio.TimerHandle | None = None
         self._stop = asyncio.Event()
@@ -180,13 +182,20 @@ class Worker:
         # What has lost a worker before is announced before it begins, so that what only waited its turn is not held against it.
         job, until = taken.job, 0.0 if taken.suspect else taken.sure + self._beat
         if not job.stored:
-            return await self._results.send(job.key, await self._sandbox.run(job, until), lambda: job.key in self._slots.running)
+            return await self._results.send(job.key, await self._run(job, until), lambda: job.key in self._slots.running)
         with self._results.files(job) as files:
             try:
                 job = await patiently(partial(self._results.bring, job, files))
             except NoetlError as error:
                 return Failed({"message": error.message, "type": error.code})
-            return await self._results.send(job.key, await self._sandbox.run(job, until), lambda: job.key in self._slots.running)
+            return await self._results.send(job.key, await self._run(job, until), lambda: job.key in self._slots.running)
+
+    async def _run(self, job: Job, until: float) -> Outcome:
+        path = self._sandbox.own_file(job)
+        if path is None:
+            return await self._sandbox.run(job, until)
+        # Fetching the file may take a while: whether the lease is still ours is asked when the step begins.
+        return await self._files.around(job, path, lambda: self._sandbox.run(job, until), lambda: job.key in self._slots.running)
 
     def _describe(self) -> dict[str, Json]:
         slots = self._slots

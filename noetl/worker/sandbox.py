@@ -12,6 +12,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from typing import Any
 import orjson
 
 from noetl.errors import Unavailable
+from noetl.playbook.own_file import uses_own_file
 from noetl.tools import leftovers
 from noetl.worker import zygote
 from noetl.worker.child import Options
@@ -54,6 +56,8 @@ class Sandbox:
         self._workdir = workdir.absolute()
         self._options = Options(memory=memory, workdir=str(self._workdir), max_result=max_result)
         self._environ = environ
+        # Of this process alone: one that went before it, and was stopped, may still have its own open.
+        self._file_name = f"{uuid.uuid4().hex[:12]}.duckdb"
         self._fetch = fetch
         self._slots = asyncio.Semaphore(size)
         self._numbers = itertools.count(1)
@@ -75,7 +79,7 @@ class Sandbox:
         A job that begins later than `until` (by the monotonic clock, which the children share) asks `fetch(job, "lease", "")` first.
         """
         try:
-            message = _message(job, self._options.workdir, self.result_file(job.key), until)
+            message = _message(job, self._options.workdir, self.result_file(job.key), self.own_file(job), until)
         except (TypeError, ValueError) as error:
             return Failed({"type": "internal", "message": f"step {job.step}: its command is no JSON: {error}"})
         self._running[job.key] = None
@@ -103,6 +107,12 @@ class Sandbox:
     def result_file(self, key: Key) -> str:
         """Return where a call leaves a result that is too large to travel with its report."""
         return f"{self._options.workdir}/results/{key[0]}-{key[1]}-{key[2]}.json"
+
+    def own_file(self, job: Job) -> Path | None:
+        """Return where a job that works on its execution's DuckDB file finds it; None for any other job."""
+        if not uses_own_file(job.tool):
+            return None
+        return Path(_execution_folder(self._options.workdir, job.key[0])) / self._file_name
 
     @property
     def processes(self) -> list[int]:
@@ -215,7 +225,7 @@ class Sandbox:
         asyncio.get_running_loop().run_in_executor(None, shutil.rmtree, folder, True)
 
 
-def _message(job: Job, workdir: str, result_file: str, until: float | None) -> bytes:
+def _message(job: Job, workdir: str, result_file: str, own_file: Path | None, until: float | None) -> bytes:
     """Return the job as its child reads it."""
     document = {
         "execution_id": job.key[0],
@@ -239,7 +249,7 @@ def _message(job: Job, workdir: str, result_file: str, until: float | None) -> b
         "result_file": result_file,
         "until": until,
         "workdir": _call_folder(workdir, job.key),
-        "execution_dir": _execution_folder(workdir, job.key[0]),
+        "own_file": None if own_file is None else str(own_file),
     }
     try:
         return orjson.dumps(document, _as_dict)
