@@ -117,6 +117,7 @@ async def _run(server: uvicorn.Server, runtime: Runtime) -> int:
         logger.info("the server stops")
         runtime.stopping.set()
         runtime.listeners.close()
+        runtime.parked.close()
         server.should_exit = True
 
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -13,12 +13,12 @@ from starlette.responses import Response
 from noetl import __version__
 from noetl.errors import NoetlError, NotFound, UsageError
 from noetl.server.answers import answer
-from noetl.server.gate import Gate, internal
+from noetl.server.gate import Asked, Gate, internal
 from noetl.server.routes import catalog, credentials, db, executions, files, health, retry, variables, why, workers
 from noetl.server.runtime import Runtime
 
-Direct = Callable[[Runtime, bytes], Awaitable[bytes]]
-"""Answers a request's body."""
+Direct = Callable[[Runtime, Asked], Awaitable[bytes]]
+"""Answers a request."""
 
 DIRECT: Mapping[str, Direct] = {
     "/api/execute": executions.executed,

@@ -15,6 +15,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import orjson
 from orjson import Fragment
 
 from noetl.engine.advance import advance
@@ -27,7 +28,7 @@ from noetl.errors import NoetlError, Unavailable
 from noetl.server.evaluator import Evaluator, Exceeded
 from noetl.server.execution import Execution, anew
 from noetl.server.loader import Loader
-from noetl.server.pending import Begin, Pending, Report, Signal, Write, broken_input, engine_input
+from noetl.server.pending import Begin, Handout, Pending, Report, Signal, Write, broken_input, engine_input
 from noetl.store.postgres import Database, Kept, MovedOn, NotLeased, Outdated, Transaction, Unstorable
 
 logger = logging.getLogger("noetl.server")
@@ -55,6 +56,7 @@ class Committer:
         moved: Callable[[Execution, bool], None],
         tell: Callable[[Execution, list[int]], Coroutine[Any, Any, dict[int, Fragment]]],
         at_hand: Callable[[Execution, int], bool],
+        offer: Callable[[str], Handout | None],
         clock: Callable[[], float],
     ) -> None:
         self._database = database
@@ -67,6 +69,7 @@ class Committer:
         self._moved = moved
         self._tell = tell
         self._at_hand = at_hand
+        self._offer = offer
         self._clock = clock
         self._memory: OrderedDict[int, Execution] = OrderedDict()
         self._inbox: dict[int, list[Pending]] = {}
@@ -125,7 +128,7 @@ class Committer:
         self._memory.pop(execution_id, None)
 
     def _spawn(self, work: Any) -> asyncio.Task[Any]:
-        task: asyncio.Task[Any] = asyncio.ensure_future(work)
+        task: asyncio.Task[Any] = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._done)
         return task
@@ -156,7 +159,7 @@ class Committer:
         if execution is None:
             self._spawn(self._careful(eid, pendings))
             return
-        write = Write(execution)
+        write = Write(execution, self._offer)
         for index, pending in enumerate(pendings):
             if (isinstance(pending, Report) and pending.command not in execution.commands) or (index and write.begin):
                 break
@@ -187,9 +190,17 @@ class Committer:
             handed = [(handout, command) for handout, command in write.handed if self._at_hand(write.execution, command)]
             if handed:
                 eid = write.execution.id
-                task = self._spawn(self._tell(write.execution, [command for _, command in handed]))
+                task = self._spawn(self._foretell(write.execution, handed, alone=len(writes) == 1))
                 for handout, command in handed:
                     handout.told[eid, command] = task
+
+    async def _foretell(self, execution: Execution, handed: list[tuple[Handout, int]], *, alone: bool) -> dict[int, Fragment]:
+        """Put together what workers are told of commands; with nothing else to do, send it ahead of the commit."""
+        told = await self._tell(execution, [command for _, command in handed])
+        handout, command = handed[0]
+        if alone and len(handed) == 1 and handout.early is not None and await handout.early(orjson.dumps(list(told.values()))):
+            handout.shown.add((execution.id, command))
+        return told
 
     async def _commit(self, writes: list[Write]) -> None:
         try:
@@ -255,6 +266,9 @@ class Committer:
         for pending in write.pendings:
             if not pending.future.done():
                 pending.future.set_result(RECORDED if isinstance(pending, Report) else status)
+        for handout, _ in write.handed:
+            handout.leased = True
+            handout.settled.set()
         waiting = write.waiting
         if waiting:
             self._ring(waiting)
@@ -365,7 +379,7 @@ class Committer:
         else:
             execution = self._memory.get(eid) or await self._loader.execution(eid)
         remembered = execution is self._memory.get(eid)
-        write = Write(execution)
+        write = Write(execution, self._offer)
         done = 0
         try:
             for pending in pendings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import logging
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
@@ -17,6 +18,38 @@ logger = logging.getLogger("noetl.server")
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+class Asked:
+    """A request that goes past the app."""
+
+    def __init__(self, body: bytes, receive: Receive | None = None, send: Send | None = None) -> None:
+        self.body = body
+        self.early = None if send is None else self._early
+        self.started = self.over = False
+        self._receive = receive
+        self._send = send
+
+    async def _early(self, part: bytes) -> bool:
+        """Send a part of the answer ahead of the rest; return False where that is no longer possible."""
+        if self._send is None or self.started or self.over:
+            return False
+        self.started = True
+        await self._send({"type": "http.response.start", "status": 200, "headers": [_JSON, (AHEAD, b"%d" % len(part))]})
+        await self._send({"type": "http.response.body", "body": part, "more_body": True})
+        return True
+
+    async def hung_up(self) -> None:
+        """Return when the caller is gone, or has its answer."""
+        while self._receive is None or (await self._receive())["type"] != "http.disconnect":
+            if self._receive is None:
+                await asyncio.Event().wait()
+
+
+Direct = Callable[[Asked], Awaitable[bytes]]
+AHEAD = b"noetl-ahead"
+"""The header that says how many bytes of an answer come ahead of the rest."""
+_JSON = (b"content-type", b"application/json")
 OPEN = frozenset({"/health", "/api/health", "/ready", "/api/ready"})
 REPORT = "/api/worker/report"
 
@@ -27,7 +60,7 @@ class Gate:
     def __init__(
         self,
         app: Callable[[Scope, Receive, Send], Awaitable[None]],
-        direct: Mapping[str, Callable[[bytes], Awaitable[bytes]]],
+        direct: Mapping[str, Direct],
         token: Secret,
         max_request: int,
         max_report: int,
@@ -56,7 +89,13 @@ class Gate:
             if handle is None:
                 await self._app(scope, limited, watched)
             else:
-                await _answer(send, 200, await handle(await _body(limited)))
+                asked = Asked(await _body(limited), receive, watched)
+                answer = await handle(asked)
+                asked.over = True
+                if asked.started:
+                    await send({"type": "http.response.body", "body": answer})
+                else:
+                    await _answer(send, 200, answer)
         except NoetlError as error:
             if started:
                 raise
@@ -111,7 +150,7 @@ def internal(error: Exception) -> NoetlError:
 
 
 async def _answer(send: Send, status: int, body: bytes, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
-    own = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    own = [_JSON, (b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": status, "headers": [*own, *headers]})
     await send({"type": "http.response.body", "body": body})
 

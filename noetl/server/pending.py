@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -33,12 +33,19 @@ GRACE = 5.0
 class Handout:
     """A worker's free slots: commands that follow from its reports may be leased to it in the answer.
 
-    `told` has what it will be told of them: that is put together while the database commits.
+    `told` has what it will be told of them: that is put together while the database commits. `early` sends it ahead, of those in `shown`,
+    so that the worker makes them ready. `settled` is set when a commit that was to lease some is over, `leased` tells that they are.
+    `offered` is when that was decided, by the monotonic clock.
     """
 
     worker_id: str
     pool: str
     free: int
+    settled: asyncio.Event = field(default_factory=asyncio.Event)
+    leased: bool = False
+    offered: float = 0.0
+    early: Callable[[bytes], Awaitable[bool]] | None = None
+    shown: set[tuple[int, int]] = field(default_factory=set)
     commands: list[tuple[int, int]] = field(default_factory=list)
     told: dict[tuple[int, int], asyncio.Task[dict[int, orjson.Fragment]]] = field(default_factory=dict)
 
@@ -125,9 +132,10 @@ def broken_input(execution: Execution, pending: Pending, at: float, error: Mappi
 
 @dataclass
 class Write:
-    """The rows of one execution's part in a commit."""
+    """The rows of one execution's part in a commit. `offer` finds a worker that waits for a command of a pool."""
 
     execution: Execution
+    offer: Callable[[str], Handout | None] | None = None
     pendings: list[Pending] = field(default_factory=list)
     begin: Begin | None = None
     ended: list[tuple[Any, ...]] = field(default_factory=list)
@@ -188,19 +196,13 @@ class Write:
             )
 
     def _issue(self, pending: Pending, outcome: Outcome) -> None:
-        handout = pending.handout if isinstance(pending, Report) else None
+        own = pending.handout if isinstance(pending, Report) else None
         for command in outcome.commands:
             pool = pool_of(self.execution.plan, command)
             serial = goes_in_turn(self.execution.plan, command)
             worker = None
-            if (
-                handout is not None
-                and not serial
-                and handout.free > 0
-                and handout.pool == pool
-                and not command.delay
-                and self.execution.state.paused is None
-            ):
+            free = not (serial or command.delay) and self.execution.state.paused is None
+            if free and (handout := self._taker(own, pool)) is not None:
                 handout.free -= 1
                 handout.commands.append((self.execution.id, command.id))
                 self.handed.append((handout, command.id))
@@ -213,11 +215,19 @@ class Write:
             if command.delay:
                 self.delayed.append((command.delay, (pool, self.execution.id, command.id)))
 
+    def _taker(self, own: Handout | None, pool: str) -> Handout | None:
+        """Return whose a command is to be: the worker's that reports here, or one's that waits."""
+        if own is not None and own.free > 0 and own.pool == pool:
+            return own
+        return self.offer(pool) if self.offer is not None else None
+
     def _withdraw_unborn(self) -> None:
         """An execution that fails as it begins: the commands that it issued are withdrawn before they are ever stored."""
         for row in self.issued.values():
             self.unborn[row[2]] = self.unborn.get(row[2], 0) + 1
         self.issued.clear()
+        self._take_back()
+        self.handed.clear()
 
     def _record(self, outcome: Outcome) -> None:
         eid = self.execution.id
@@ -247,11 +257,17 @@ class Write:
 
     def undo(self) -> None:
         """Give back what was handed out: the commit did not happen."""
+        self._take_back()
+
+    def _take_back(self) -> None:
         for handout, command in self.handed:
             handout.free += 1
             handout.commands.remove((self.execution.id, command))
+            # What is worked out anew may be another command of that number: it is told in full.
+            handout.shown.discard((self.execution.id, command))
             if (task := handout.told.pop((self.execution.id, command), None)) is not None:
                 task.cancel()
+            handout.settled.set()
 
     @property
     def waiting(self) -> list[tuple[str, int, int]]:

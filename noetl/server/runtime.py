@@ -25,6 +25,7 @@ from noetl.server.execution import Execution
 from noetl.server.files import Files
 from noetl.server.listeners import Listeners
 from noetl.server.loader import Loader
+from noetl.server.parked import Parked
 from noetl.server.pauses import Pauses
 from noetl.server.pending import ENGINE
 from noetl.server.sweeper import Sweeper
@@ -58,6 +59,7 @@ class Runtime:
         self.files = Files(self.database, settings.max_result)
         self.evaluator = Evaluator(self.chunks.stream, settings.max_result)
         self.listeners = Listeners()
+        self.parked = Parked()
         self.contents = Contents(self.loader, settings.max_result)
         self.vault = Vault(read_key(settings))
         self.lease = timedelta(seconds=settings.lease_seconds)
@@ -71,6 +73,7 @@ class Runtime:
             moved=self.moved,
             tell=self.contents.handed,
             at_hand=self.contents.at_hand,
+            offer=self.parked.offer,
             clock=time.time,
         )
         self.children = Children(self)
@@ -103,6 +106,7 @@ class Runtime:
         """Stop taking things in, finish the commit under way, let go of connections and children."""
         self.stopping.set()
         self.listeners.close()
+        self.parked.close()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -114,7 +118,7 @@ class Runtime:
 
     def spawn(self, work: Any) -> asyncio.Task[Any]:
         """Run something beside; it is kept until it ends."""
-        task: asyncio.Task[Any] = asyncio.ensure_future(work)
+        task: asyncio.Task[Any] = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._done)
         return task

@@ -42,7 +42,7 @@ class Call:
 
     `config` is the tool's mapping without `kind`, `args` and `with`; `args` are the effective ones (§6); `scope` the names that templates
     see; `credential(name)` returns a stored credential's data, `context(name)` the value of a name that did not travel with the command;
-    `workdir` is a folder of this call alone; `own_file` the DuckDB database of the execution, where the playbook names no other one.
+    `own_file` is the DuckDB database of the execution, where the playbook names no other one.
     """
 
     kind: str
@@ -53,7 +53,7 @@ class Call:
     step: str
     idempotency_key: str
     timeout: float
-    workdir: Path
+    call_folder: str
     own_file: Path | None
     credential: Callable[[str], Mapping[str, Json]]
     context: Callable[[str], Json]
@@ -63,3 +63,8 @@ class Call:
     """What a sink is to write."""
     has_data: bool = False
     """Whether the playbook says what to write; if not, it is the result of the step."""
+
+    @property
+    def workdir(self) -> Path:
+        """A folder of this call alone, to be made when it is needed."""
+        return Path(self.call_folder)

@@ -13,7 +13,7 @@ import orjson
 from noetl.engine.value import loads
 from noetl.errors import NoetlError, NotFound, Unauthorized, Unavailable
 from noetl.settings import Secret
-from noetl.worker.line import Line
+from noetl.worker.line import Early, Line
 
 Json = Any
 ANSWER = 60.0
@@ -28,7 +28,7 @@ class Api:
         self.url = url.rstrip("/")
         self._headers = {"Authorization": f"Bearer {token.reveal()}"}
         self._session: aiohttp.ClientSession | None = None
-        self._reports, self._claims = Line(self.url, token), Line(self.url, token)
+        self._reports, self._claims, self._parking = (Line(self.url, token) for _ in range(3))
 
     async def open(self) -> None:
         """Make the client."""
@@ -44,6 +44,7 @@ class Api:
         """Close its connections."""
         self._reports.close()
         self._claims.close()
+        self._parking.close()
         if self._session is not None:
             await self._session.close()
 
@@ -75,13 +76,17 @@ class Api:
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise self._away(error) from error
 
-    async def report(self, header: Mapping[str, Json], blobs: Sequence[bytes]) -> dict[str, Json]:
-        """Send a report: the header's line, then the results."""
-        return await _over(self._reports, "/api/worker/report", b"".join((orjson.dumps(header), b"\n", *blobs)))
+    async def report(self, header: Mapping[str, Json], blobs: Sequence[bytes], early: Early) -> dict[str, Json]:
+        """Send a report: the header's line, then the results. `early` gets what comes ahead of the answer."""
+        return await _over(self._reports, "/api/worker/report", b"".join((orjson.dumps(header), b"\n", *blobs)), early)
 
     async def claim(self, question: Mapping[str, Json]) -> dict[str, Json]:
         """Ask for commands."""
         return await _over(self._claims, "/api/worker/claim", orjson.dumps(question))
+
+    async def park(self, question: Mapping[str, Json], early: Early) -> dict[str, Json]:
+        """Wait at the server for a command that is yet to be issued."""
+        return await _over(self._parking, "/api/worker/claim", orjson.dumps(question), early)
 
     async def credential(self, name: str) -> Json:
         """Return a credential's data; raise NotFound if there is none."""
@@ -102,8 +107,8 @@ class Api:
         return Unavailable(f"the server at {self.url} does not answer: {error or type(error).__name__}", "see: noetl server status")
 
 
-async def _over(line: Line, path: str, body: bytes) -> dict[str, Json]:
-    status, raw = await line.post(path, body, ANSWER)
+async def _over(line: Line, path: str, body: bytes, early: Early | None = None) -> dict[str, Json]:
+    status, raw = await line.post(path, body, ANSWER, early)
     if status >= 400:
         raise _error(status, raw)
     found: dict[str, Json] = loads(raw)

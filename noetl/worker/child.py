@@ -57,6 +57,10 @@ def run(connection: socket.socket, options: Options, output_file: Path) -> None:
         Child(frames.Channel(connection), options, output).serve()
 
 
+class Dropped(BaseException):
+    """A job that was sent ahead is not to be run."""
+
+
 @functools.lru_cache(maxsize=1024)
 def _templates(envelopes: tuple[str, ...]) -> Templates:
     return Templates(envelopes)
@@ -76,16 +80,24 @@ class Child:
         self._output = output
         self._surroundings = Surroundings(output)
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._waits = False
 
     def serve(self) -> None:
         """Answer each job with DONE or FAILED; say LEAVING ahead of the last one."""
-        for count in range(1, _JOBS_OF_ONE_PROCESS + 1):
+        count = 0
+        while True:
             message = self._channel.receive()
             if message is None:
                 return
             secrets: set[str] = set()
             job = loads(message[1])
-            answer, stay = self._perform(job, secrets)
+            self._waits = message[0] == frames.AHEAD
+            try:
+                answer, stay = self._perform(job, secrets)
+                self._go(job)
+            except Dropped:
+                continue
+            count += 1
             self._surroundings.leave_copies()
             stay = self._surroundings.restore() and stay and count < _JOBS_OF_ONE_PROCESS
             if os.path.lexists(job["workdir"]):
@@ -110,6 +122,23 @@ class Child:
         kept = result if result is not None and len(result) <= INLINE else None
         return frames.frame(frames.FAILED, frames.failed(_error_json(failure, secrets), kept)), stay
 
+    def _go(self, job: dict[str, Any]) -> None:
+        """Wait until a job that was sent ahead is to be run; ask for the lease of one that comes late. Raise Dropped if it is not to be."""
+        if not self._waits:
+            return
+        message = self._channel.receive()
+        if message is None:
+            os._exit(0)
+        self._waits = False
+        if message[0] != frames.GO:
+            raise Dropped
+        job["until"] = loads(message[1])
+        self._leased(job)
+
+    def _leased(self, job: dict[str, Any]) -> None:
+        if job["until"] is not None and time.monotonic() > job["until"]:
+            self._fetch(job, "lease", "")
+
     def _run(self, job: dict[str, Any], secrets: set[str]) -> tuple[bytes | None, ToolError | None]:
         """Return the result's JSON text and the failure; either may be None, a failure may come with a result."""
         try:
@@ -119,7 +148,7 @@ class Child:
             value, failure = error.result, error
         except NoetlError as error:
             value, failure = None, ToolError(error.message, type=error.code)
-        except MemoryError:
+        except (MemoryError, Dropped):
             raise
         except BaseException as error:
             value, failure = None, ToolError(f"{type(error).__name__}: {error}", type=type(error).__name__)
@@ -132,14 +161,14 @@ class Child:
         return (Masks(secrets).json(text) if secrets and not _gives_secrets(job) else text), failure
 
     def _call(self, job: dict[str, Any], secrets: set[str]) -> Json:
-        if job["until"] is not None and time.monotonic() > job["until"]:
-            self._fetch("lease", "")
+        self._leased(job)
         for path, file in job["stored"]:
             _place(job, path, file)
         is_sink = job["sink"] is not None
         kind = registry.find(job["kind"], sink=is_sink)
         templates = _templates(tuple(job["envelopes"]))
-        find = finder(self._fetch, secrets)
+        fetch = functools.partial(self._fetch, job)
+        find = finder(fetch, secrets)
         scope: dict[str, Any] = job["scope"]
         functions = {"now": _now} if "token" in scope else {"now": _now, "token": token_function(find)}
         if isinstance(scope.get("error"), dict):
@@ -150,15 +179,17 @@ class Child:
         scope = {**scope, **args, "args": args}
         if is_sink:
             scope |= sink.names(job["sink"], {**scope, **functions}, templates)
-        fetch = functools.cache(functools.partial(self._fetch, "context"))
+        fetched = self._fetched(job)
         seen = {**functions, **scope, "now": _now}
-        reading = Reading(find, secrets, Context(seen, fetch, job["names"], job["partial"]), code_optional=is_sink)
+        reading = Reading(find, secrets, Context(seen, fetched, job["names"], job["partial"]), code_optional=is_sink)
         config = rendered_config(job, kind, templates, seen, reading)
         if job["kind"] == "python":
             args = {name: parse_json_text(value) for name, value in args.items()}
-        context = Context(scope, fetch, job["names"], job["partial"])
+        context = Context(scope, fetched, job["names"], job["partial"])
         call = self._as_call(job, kind, config, args, context, find, secrets)
-        result = _tool(job["kind"], is_sink)(call)
+        tool = _tool(job["kind"], is_sink)
+        self._go(job)
+        result = tool(call)
         return self._event_loop().run_until_complete(result) if inspect.iscoroutine(result) else result
 
     def _as_call(
@@ -187,7 +218,7 @@ class Child:
             step=job["step"],
             idempotency_key=job["idempotency_key"],
             timeout=self._timeout(job, config),
-            workdir=Path(job["workdir"]),
+            call_folder=job["workdir"],
             own_file=Path(job["own_file"]) if job["own_file"] else None,
             credential=find,
             context=value_of,
@@ -207,11 +238,13 @@ class Child:
         if job["most"] is not None:
             limit = min(limit, job["most"])
         if written != job["config"]["timeout"]:
+            self._go(job)
             self._channel.send(frames.frame(frames.LIMIT, orjson.dumps(limit)))
         return limit
 
-    def _fetch(self, kind: str, name: str) -> Json:
-        """Ask the worker for something, and wait."""
+    def _fetch(self, job: dict[str, Any], kind: str, name: str) -> Json:
+        """Ask the worker for something, and wait; not ahead of the lease."""
+        self._go(job)
         self._channel.send(frames.frame(frames.FETCH, orjson.dumps([kind, name])))
         message = self._channel.receive()
         if message is None:
@@ -223,6 +256,17 @@ class Child:
         if error["code"] == NotFound.code:
             raise NotFound(error["message"], error.get("hint", ""))
         raise NoetlError(error["message"], error.get("hint", ""), code=error["code"])
+
+    def _fetched(self, job: dict[str, Any]) -> Callable[[str], Json]:
+        """Return what fetches a name's value, once."""
+        known: dict[str, Json] = {}
+
+        def value(name: str) -> Json:
+            if name not in known:
+                known[name] = self._fetch(job, "context", name)
+            return known[name]
+
+        return value
 
     def _event_loop(self) -> asyncio.AbstractEventLoop:
         """Return this process's event loop, which keeps connections open between jobs."""

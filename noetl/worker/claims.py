@@ -13,6 +13,7 @@ from noetl.bus import subjects
 from noetl.bus.jetstream import Bus, Rings
 from noetl.errors import NoetlError, Unavailable
 from noetl.settings import Secret
+from noetl.worker.ahead import Ahead
 from noetl.worker.api import Api
 from noetl.worker.slots import Slots
 
@@ -20,6 +21,8 @@ logger = logging.getLogger("noetl.worker")
 Json = Any
 LISTEN = 20.0
 """Seconds for which a worker waits for a ring, or polls, before it looks anew."""
+PARK = 5.0
+"""Seconds for which an idle worker waits at the server before it shows again that it lives."""
 
 
 class Claims:
@@ -35,6 +38,7 @@ class Claims:
         nats_url: Secret | None,
         take: Callable[[Sequence[dict[str, Json]], float], Awaitable[None]],
         cancelled: Callable[[str], None],
+        ahead: Callable[[], Ahead],
     ) -> None:
         self._api = api
         self._slots = slots
@@ -43,6 +47,7 @@ class Claims:
         self._nats_url = nats_url
         self._take = take
         self._cancelled = cancelled
+        self._ahead = ahead
         self._asked = asyncio.Event()
 
     def ask(self) -> None:
@@ -74,6 +79,34 @@ class Claims:
                 await rings.close()
             if bus is not None:
                 await bus.close()
+
+    async def park(self) -> None:
+        """Wait at the server while there is nothing to do, until cancelled or draining: the next command may come without a ring."""
+        slots = self._slots
+        question = {"worker_id": self._worker_id, "pool": self._pool, "park": PARK}
+        while not slots.draining:
+            if not slots.idle or slots.free < 2:
+                slots.freed.clear()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(slots.freed.wait(), 2)
+                continue
+            slots.promised += 1
+            asked = time.monotonic()
+            with self._ahead() as ahead:
+                try:
+                    answer = await self._api.park(question, ahead.told)
+                except NoetlError as error:
+                    logger.debug("waiting at the server: %s", error.message)
+                    await asyncio.sleep(1)
+                    continue
+                finally:
+                    slots.promised -= 1
+                await self._take(ahead.found(answer["commands"]), asked + answer["waited"])
+
+    async def leave(self) -> None:
+        """Have the server answer a worker that waits there."""
+        with contextlib.suppress(NoetlError):
+            await self._api.claim({"worker_id": self._worker_id, "pool": self._pool, "park": 0})
 
     async def _rings(self, bus: Bus | None, rings: Rings | None) -> Rings | None:
         """Return the pool's rings, heard anew if need be; None while NATS is away."""

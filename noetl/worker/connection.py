@@ -56,8 +56,13 @@ class Child(asyncio.Protocol):
         """Whether it can take another job."""
         return not (self.leaving or self._exited or self._hung_up)
 
-    async def perform(self, job: Job, message: bytes) -> Outcome:
-        """Send the job and return its outcome."""
+    def prepare(self, frame: bytes) -> None:
+        """Send a job that is perhaps to be run, or that it is not."""
+        assert self._transport is not None
+        self._transport.write(frame)
+
+    async def perform(self, job: Job, frame: bytes) -> Outcome:
+        """Send the job, or that the one which was prepared is to be run, and return its outcome."""
         assert self._transport is not None
         self.job, self.used_secrets, self._failure = job, bool(job.keychain), None
         outcome: asyncio.Future[Outcome] = self._loop.create_future()
@@ -65,7 +70,7 @@ class Child(asyncio.Protocol):
         if self._exited or self._hung_up:
             self._conclude()
         else:
-            self._transport.write(frames.HEADER.pack(frames.JOB, len(message)) + message)
+            self._transport.write(frame)
             written = job.tool.config.get("timeout")
             limit = (isinstance(written, (int, float, str)) and seconds(written)) or job.timeout
             self._limit(limit if job.most is None else min(limit, job.most))

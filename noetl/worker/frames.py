@@ -27,6 +27,13 @@ LEAVING = 8
 STORED = 9
 """Child to worker, in place of DONE: the result's JSON text is in the call's result file; its length as text."""
 
+AHEAD = 10
+"""Worker to child: a job as JSON that is perhaps to be run: GO or DROP follows."""
+GO = 11
+"""Worker to child: run what was sent ahead; the moment from which it has to ask for its lease first, as JSON."""
+DROP = 12
+"""Worker to child: do not run what was sent ahead."""
+
 ERROR_LENGTH = struct.Struct("!I")
 _CHUNK = 64 * 1024
 """Below the size from which malloc maps and unmaps memory for each block."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Callable
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -15,6 +16,9 @@ import httptools
 from noetl.errors import Unavailable
 from noetl.settings import Secret
 
+AHEAD = b"noetl-ahead"
+"""The header that says how many bytes of an answer's body come ahead of the rest, while the server still works on that."""
+Early = Callable[[bytes], None]
 CONNECT = 5.0
 """Seconds that connecting may take."""
 
@@ -35,15 +39,19 @@ class Line:
         self._turn = asyncio.Lock()
         self._connection: Connection | None = None
 
-    async def post(self, path: str, body: bytes, seconds: float) -> tuple[int, bytes]:
-        """Send a request and return the answer's status and body; raise Unavailable where none comes within so many seconds."""
+    async def post(self, path: str, body: bytes, seconds: float, early: Early | None = None) -> tuple[int, bytes]:
+        """Send a request and return the answer's status and body; raise Unavailable where none comes within so many seconds.
+
+        `early` gets the part of the body that the server sends ahead of the rest, once it is there.
+        """
         async with self._turn:
             try:
                 connection = self._connection
                 if connection is None or connection.closed:
                     connection = self._connection = await self._connect()
                 async with asyncio.timeout(seconds):
-                    return await connection.send(f"POST {self._prefix}{path}{self._headers}{len(body)}\r\n\r\n".encode("latin-1"), body)
+                    head = f"POST {self._prefix}{path}{self._headers}{len(body)}\r\n\r\n".encode("latin-1")
+                    return await connection.send(head, body, early)
             except (OSError, TimeoutError) as error:
                 self.close()
                 raise Unavailable(
@@ -75,11 +83,14 @@ class Connection(asyncio.Protocol):
         self._answer: asyncio.Future[tuple[int, bytes]] | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._body: list[bytes] = []
+        self._early: Early | None = None
+        self._ahead = 0
 
-    def send(self, head: bytes, body: bytes) -> asyncio.Future[tuple[int, bytes]]:
+    def send(self, head: bytes, body: bytes, early: Early | None) -> asyncio.Future[tuple[int, bytes]]:
         """Send a request; the future has the answer's status and body."""
         assert self._transport is not None
         self._answer = asyncio.get_running_loop().create_future()
+        self._early, self._ahead = early, 0
         self._transport.write(head + body if len(body) < 65536 else head)
         if len(body) >= 65536:
             self._transport.write(body)
@@ -108,9 +119,19 @@ class Connection(asyncio.Protocol):
         self.closed = True
         self._fail(exc if isinstance(exc, OSError) else ConnectionResetError("the connection was closed"))
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Learn how much of the body comes ahead of the rest."""
+        if name.lower() == AHEAD:
+            self._ahead = int(value)
+
     def on_body(self, body: bytes) -> None:
-        """Keep a part of the body."""
+        """Keep a part of the body; hand over what comes ahead once it is whole."""
         self._body.append(body)
+        if self._ahead and sum(map(len, self._body)) >= self._ahead:
+            whole = b"".join(self._body)
+            self._body, ahead, self._ahead = [whole[self._ahead :]], whole[: self._ahead], 0
+            if self._early is not None:
+                self._early(ahead)
 
     def on_message_complete(self) -> None:
         """Hand the answer over."""

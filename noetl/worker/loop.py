@@ -17,6 +17,7 @@ from urllib.parse import quote
 from noetl import __version__
 from noetl.errors import NoetlError, NotFound, Unauthorized, Unavailable
 from noetl.settings import Secret, Settings
+from noetl.worker.ahead import Ahead
 from noetl.worker.api import Api
 from noetl.worker.claims import Claims
 from noetl.worker.files import Files
@@ -56,7 +57,7 @@ class Worker:
         self.pool = pool
         self._slots = Slots(slots)
         self._playbooks = Playbooks(api, settings)
-        self._reports = Reports(api, self._slots, worker_id=worker_id, pool=pool, take=self._take)
+        self._reports = Reports(api, self._slots, worker_id=worker_id, pool=pool, take=self._take, ahead=self._foresee)
         self._claims: Claims | None = None
         self._sandbox = Sandbox(
             size=slots,
@@ -88,17 +89,20 @@ class Worker:
             nats_url=self._nats_url or (Secret(hello["nats_url"]) if hello["nats_url"] else None),
             take=self._take,
             cancelled=self._cancelled,
+            ahead=self._foresee,
         )
         self._beat = hello["heartbeat_seconds"]
         heartbeat = Heartbeat(self._api.url, self._token, hello["heartbeat_seconds"], self._describe, self._hearer(), self._alive)
         heartbeat.start()
         claiming = self._spawn(self._always(claims.run))
+        parking = self._spawn(self._always(claims.park, lambda: self._slots.draining))
         for work in (self._reports.run, self._turns, self._clear):
             self._spawn(self._always(work))
         logger.info("worker %s is ready: pool %s, %d slots", self.id, self.pool, self._slots.size)
         try:
             await self._stop.wait()
             claiming.cancel()
+            await self._leave(claims, parking)
             await self._drain()
         finally:
             heartbeat.stop()
@@ -131,14 +135,24 @@ class Worker:
                 logger.warning("%s; trying again", error.message)
             await asyncio.sleep(0.5)
 
-    async def _always(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Keep something going: a worker must not go deaf or dumb by a mistake."""
-        while True:
+    async def _leave(self, claims: Claims, parking: asyncio.Task[Any]) -> None:
+        """Wait at the server no longer; a command that came at the last moment is held, so that it can be handed back."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(1):
+                await claims.leave()
+                await asyncio.wait({parking})
+
+    async def _always(self, work: Callable[[], Awaitable[None]], over: Callable[[], bool] = lambda: False) -> None:
+        """Keep something going until it is over: a worker must not go deaf or dumb by a mistake."""
+        while not over():
             try:
                 await work()
             except Exception:
                 logger.exception("worker %s stumbled and goes on", self.id)
                 await asyncio.sleep(1)
+
+    def _foresee(self) -> Ahead:
+        return Ahead(self._playbooks, self._sandbox, self._slots)
 
     async def _take(self, commands: Sequence[dict[str, Json]], asked: float) -> None:
         """Hold commands that are leased to this worker since it asked, and begin what may."""
@@ -146,7 +160,7 @@ class Worker:
         self._slots.arriving.update(keys)
         for key, command in zip(keys, commands, strict=True):
             try:
-                job = self._playbooks.known_job(command)
+                job = command.get("job") or self._playbooks.known_job(command)
                 if job is None:
                     job = await patiently(partial(self._playbooks.job, command))
                 self._slots.take(job, command["attempt"], asked, bool(command.get("lost")))
@@ -158,6 +172,9 @@ class Worker:
             finally:
                 self._slots.arriving.discard(key)
         self._begin()
+        for key in keys:
+            if key not in self._slots.running:
+                self._sandbox.drop(key)
 
     def _begin(self) -> None:
         while (taken := self._slots.next()) is not None:
@@ -299,7 +316,7 @@ class Worker:
                 raise NotFound(f"there is nothing of kind {kind}")
 
     def _spawn(self, work: Any) -> asyncio.Task[Any]:
-        task: asyncio.Task[Any] = asyncio.ensure_future(work)
+        task: asyncio.Task[Any] = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._done)
         return task

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from noetl.errors import NoetlError, Unavailable
+from noetl.worker.ahead import Ahead
 from noetl.worker.api import Api
 from noetl.worker.job import Failed, Large
 from noetl.worker.slots import Finished, Slots
@@ -24,13 +25,21 @@ class Reports:
     """Reports what is finished. The answer's commands, leased to this worker, go to `take`."""
 
     def __init__(
-        self, api: Api, slots: Slots, *, worker_id: str, pool: str, take: Callable[[Sequence[dict[str, Json]], float], Awaitable[None]]
+        self,
+        api: Api,
+        slots: Slots,
+        *,
+        worker_id: str,
+        pool: str,
+        take: Callable[[Sequence[dict[str, Json]], float], Awaitable[None]],
+        ahead: Callable[[], Ahead],
     ) -> None:
         self._api = api
         self._slots = slots
         self._worker_id = worker_id
         self._pool = pool
         self._take = take
+        self._ahead = ahead
         self._due = asyncio.Event()
 
     def due(self) -> None:
@@ -52,14 +61,20 @@ class Reports:
         free = slots.free
         slots.promised += free
         asked = time.monotonic()
-        try:
-            answer = await self._api.report(self._header(batch, free), [_text(finished) for finished in batch])
-        except NoetlError as error:
-            slots.promised -= free
-            return await self._refused(batch, error)
-        slots.promised -= free
+        with self._ahead() as ahead:
+            try:
+                answer = await self._api.report(self._header(batch, free), [_text(finished) for finished in batch], ahead.told)
+            except NoetlError as error:
+                return await self._refused(batch, error)
+            finally:
+                slots.promised -= free
+            return await self._answered(batch, answer["answers"], ahead.found(answer["commands"]), asked)
+
+    async def _answered(self, batch: list[Finished], words: Sequence[str], commands: Sequence[dict[str, Json]], asked: float) -> bool:
+        """Let go of what the server has taken, begin what it has given; return whether it took everything."""
+        slots = self._slots
         taken = True
-        for finished, word in zip(batch, answer["answers"], strict=True):
+        for finished, word in zip(batch, words, strict=True):
             if word in AGAIN:
                 taken = False
                 continue
@@ -68,7 +83,7 @@ class Reports:
             slots.reporting.pop(finished.key, None)
             if word.startswith("refused: ") and word not in GONE:
                 self._fail(finished, word.removeprefix("refused: "), "the server could not work with the result")
-        await self._take(answer["commands"], asked)
+        await self._take(commands, asked)
         slots.freed.set()
         return taken
 
@@ -96,6 +111,7 @@ class Reports:
             "worker_id": self._worker_id,
             "pool": self._pool,
             "free": free,
+            "ahead": True,
             "held": self._slots.held,
             "reports": [_entry(finished) for finished in batch],
         }

@@ -22,7 +22,7 @@ import orjson
 from noetl.errors import Unavailable
 from noetl.playbook.own_file import uses_own_file
 from noetl.tools import leftovers
-from noetl.worker import zygote
+from noetl.worker import frames, zygote
 from noetl.worker.child import Options
 from noetl.worker.connection import Child, Fetch, log_output
 from noetl.worker.job import Done, Failed, Job, Key, Outcome
@@ -65,6 +65,7 @@ class Sandbox:
         self._idle: list[Child] = []
         self._running: dict[Key, Child | None] = {}
         self._killed: set[Key] = set()
+        self._prepared: dict[Key, Child] = {}
         self._supervisor: Supervisor | None = None
         self._starting = asyncio.Lock()
         self._closed = False
@@ -79,18 +80,38 @@ class Sandbox:
         A job that begins later than `until` (by the monotonic clock, which the children share) asks `fetch(job, "lease", "")` first.
         """
         try:
-            message = _message(job, self._options.workdir, self.result_file(job.key), self.own_file(job), until)
+            frame = None if job.key in self._prepared else self._frame(frames.JOB, job, until)
         except (TypeError, ValueError) as error:
             return Failed({"type": "internal", "message": f"step {job.step}: its command is no JSON: {error}"})
         self._running[job.key] = None
         try:
             async with self._slots:
-                return await self._run(job, message)
+                return await self._run(job, frame, until)
         except (Unavailable, OSError) as error:
             return Failed({"type": "unavailable", "message": f"step {job.step}: no child process: {error}"})
         finally:
             self._running.pop(job.key, None)
             self._killed.discard(job.key)
+
+    def prepare(self, job: Job) -> None:
+        """Have a child that is there work out all that comes before the call of the tool; `run` or `drop` follows."""
+        if self._closed or job.key in self._prepared:
+            return
+        while self._idle:
+            child = self._idle.pop()
+            if child.usable:
+                with contextlib.suppress(TypeError, ValueError):
+                    child.prepare(self._frame(frames.AHEAD, job, None))
+                    self._prepared[job.key] = child
+                    return
+                self._idle.append(child)
+                return
+
+    def drop(self, key: Key) -> None:
+        """Forget a job that was prepared and is not to be run. Unknown keys are ignored."""
+        if (child := self._prepared.pop(key, None)) is not None and child.usable:
+            child.prepare(frames.frame(frames.DROP, b""))
+            self._idle.append(child)
 
     def kill(self, key: Key) -> None:
         """Kill a job's whole process tree; `run` returns a failure of type `killed` once it is gone. Unknown keys are ignored."""
@@ -134,18 +155,27 @@ class Sandbox:
         # Connections that were hung up are closed by the event loop, a few turns later.
         await asyncio.sleep(0.01)
 
-    async def _run(self, job: Job, message: bytes) -> Outcome:
-        child = await self._child()
+    async def _run(self, job: Job, frame: bytes | None, until: float | None) -> Outcome:
+        ready = self._prepared.pop(job.key, None)
+        if ready is not None and ready.usable:
+            child, frame = ready, frames.frame(frames.GO, orjson.dumps(until))
+        else:
+            child, frame = await self._child(), frame or self._frame(frames.JOB, job, until)
         if job.key in self._killed or self._closed:
+            if child is ready:
+                child.prepare(frames.frame(frames.DROP, b""))
             self._idle.append(child)
             return Failed({"type": "killed", "message": f"step {job.step} was killed"})
         self._running[job.key] = child
-        outcome = await child.perform(job, message)
+        outcome = await child.perform(job, frame)
         if child.usable:
             self._idle.append(child)
         else:
             await asyncio.to_thread(self._clear_away, child, job)
         return outcome
+
+    def _frame(self, kind: int, job: Job, until: float | None) -> bytes:
+        return frames.frame(kind, _message(job, self._options.workdir, self.result_file(job.key), self.own_file(job), until))
 
     async def _child(self) -> Child:
         """Return the child that worked last, or a new one."""

@@ -67,6 +67,16 @@ class Slots:
         return max(0, self.size + ahead - len(self.running) - len(self.taken) - self.promised)
 
     @property
+    def idle(self) -> bool:
+        """Whether this worker has nothing to do."""
+        return not (self.draining or self.arriving or self.running or self.taken or self.reporting)
+
+    @property
+    def at_once(self) -> bool:
+        """Whether a command that is taken now begins now."""
+        return not self.taken and len(self.running) < min(self.size, AT_ONCE)
+
+    @property
     def held(self) -> list[list[Json]]:
         """Every lease that this worker answers for: [execution, command, fence]."""
         return [list(key) for key in (*list(self.arriving), *list(self.running), *list(self.taken), *list(self.reporting))]

@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 import threading
+from _signal import getsignal  # type: ignore[import-not-found]  # what `signal` wraps: its own makes an enum of each answer, 8 µs a step
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -76,7 +77,7 @@ class Surroundings:
         self._environ_data = dict(_environ_data())
         self._folder = str(Path.cwd())
         self._path = list(sys.path)
-        self._signals = {number: signal.getsignal(number) for number in _SIGNALS}
+        self._signals = {number: getsignal(number) for number in _SIGNALS}
         self._peak = _peak()
 
     def leave_copies(self) -> None:
@@ -93,7 +94,7 @@ class Surroundings:
         sys.path[:] = self._path
         signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in self._signals.items():
-            if signal.getsignal(number) is not handler:
+            if getsignal(number) is not handler:
                 signal.signal(number, handler)
         socket.setdefaulttimeout(None)
         os.umask(0o022)

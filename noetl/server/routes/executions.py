@@ -34,6 +34,7 @@ from noetl.server.answers import (
 )
 from noetl.server.chunks import place_of
 from noetl.server.execution import Execution
+from noetl.server.gate import Asked
 from noetl.server.listeners import wait
 from noetl.server.loader import Entry
 from noetl.server.pending import Begin
@@ -62,12 +63,12 @@ async def execute(request: Request) -> Response:
 
     With `wait`, the answer comes when the execution is over, or after so many seconds: its status, its error, its last step's result.
     """
-    return raw_answer(await executed(runtime_of(request), await request.body()))
+    return raw_answer(await executed(runtime_of(request), Asked(await request.body())))
 
 
-async def executed(runtime: Runtime, body: bytes) -> bytes:
+async def executed(runtime: Runtime, asked: Asked) -> bytes:
     """Answer a request to begin an execution."""
-    document = decoded(body)
+    document = decoded(asked.body)
     payload = mapping_of(document, "payload") or mapping_of(document, "workload")
     if len(dumps(payload)) > MAX_PAYLOAD:
         raise TooLarge(f"the payload is larger than {MAX_PAYLOAD} bytes", "put the data into a file or a table and pass its name")

@@ -19,6 +19,7 @@ from noetl.server.answers import answer, body_of, decoded, encoded, id_of, iso, 
 from noetl.server.chunks import place_of
 from noetl.server.committer import DUPLICATE
 from noetl.server.execution import issued_from_row
+from noetl.server.gate import Asked
 from noetl.server.listeners import wait
 from noetl.server.pending import Handout, Report
 from noetl.server.runtime import Runtime
@@ -61,14 +62,20 @@ async def hello(request: Request) -> Response:
 
 @router.post("/worker/claim")
 async def claim(request: Request) -> Response:
-    """Lease up to `most` of a pool's commands that wait longest, waiting up to `wait` seconds for one: `{worker_id, pool, most, wait?}`."""
-    return raw_answer(await claimed(runtime_of(request), await request.body()))
+    """Lease up to `most` of a pool's commands that wait longest, waiting up to `wait` seconds for one: `{worker_id, pool, most, wait?}`.
+
+    With `park`, wait for so many seconds for one command that is yet to be issued; `waited` in the answer tells after how many it was.
+    `park: 0` has such a request answered at once.
+    """
+    return raw_answer(await claimed(runtime_of(request), Asked(await request.body())))
 
 
-async def claimed(runtime: Runtime, body: bytes) -> bytes:
+async def claimed(runtime: Runtime, asked: Asked) -> bytes:
     """Answer a claim."""
-    document = decoded(body)
+    document = decoded(asked.body)
     worker_id, pool = text_of(document, "worker_id"), text_of(document, "pool")
+    if "park" in document:
+        return await _parked(runtime, Handout(worker_id, pool, 1, early=asked.early), number_of(document, "park", 0), asked)
     most = max(1, min(int(number_of(document, "most", 1)), MOST))
     rows = await _claim(runtime, worker_id, pool, most, min(number_of(document, "wait", 0), LONGEST_POLL))
     return encoded({"commands": await _contents(runtime, rows)})
@@ -78,17 +85,25 @@ async def claimed(runtime: Runtime, body: bytes) -> bytes:
 async def report(request: Request) -> Response:
     """Record results: a line of JSON, then the results' JSON texts one after another, as long as the line's `size` entries say.
 
-    `{worker_id, pool, free, held: [[execution, command, fence], …], reports: [{execution_id, command_id, fence, status, size, error?,
+    `{worker_id, pool, free, ahead?, held: [[execution, command, fence], …],
+    reports: [{execution_id, command_id, fence, status, size, error?,
     attempt?, started_at?}]}`. The answer has a word for each report and the commands that are now leased to the worker.
+    With `ahead`, a list of commands may come first, as many bytes as the header `noetl-ahead` says: those of them that are leased are only
+    named in the answer, as [execution, command, fence].
     """
-    return raw_answer(await reported(runtime_of(request), await request.body()))
+    return raw_answer(await reported(runtime_of(request), Asked(await request.body())))
 
 
-async def reported(runtime: Runtime, body: bytes) -> bytes:
+async def reported(runtime: Runtime, asked: Asked) -> bytes:
     """Answer a report."""
-    header, blobs = _split(body)
+    header, blobs = _split(asked.body)
     worker_id = text_of(header, "worker_id")
-    handout = Handout(worker_id, text_of(header, "pool"), max(0, min(int(number_of(header, "free", 0)), MOST)))
+    handout = Handout(
+        worker_id,
+        text_of(header, "pool"),
+        max(0, min(int(number_of(header, "free", 0)), MOST)),
+        early=asked.early if header.get("ahead") else None,
+    )
     now = time.time()
     pending = [_report(entry, blob, now, handout) for entry, blob in zip(header["reports"], blobs, strict=True)]
     for one, entry in zip(pending, header["reports"], strict=True):
@@ -98,13 +113,13 @@ async def reported(runtime: Runtime, body: bytes) -> bytes:
                 one.result, one.error = None, {"message": "the result was not stored whole", "type": "result"}
     for one in pending:
         runtime.committer.put(one)
-    answers = await asyncio.gather(*(one.future for one in pending), return_exceptions=True)
+    answers = [await _word_of(one) for one in pending]
     commands = await _handed(runtime, handout)
     if DUPLICATE in answers and handout.free > 0:
         commands += await _leased(runtime, worker_id, header, handout)
     elif handout.free > 0 and handout.pool in runtime.waiting:
         commands += await _contents(runtime, await _claim_now(runtime, worker_id, handout.pool, handout.free))
-    return encoded({"answers": [_word(word) for word in answers], "commands": commands})
+    return encoded({"answers": answers, "commands": commands})
 
 
 @router.post("/worker/heartbeat")
@@ -195,6 +210,21 @@ async def pools(request: Request) -> Response:
     return answer({"pools": [dict(row) for row in rows]})
 
 
+async def _parked(runtime: Runtime, handout: Handout, seconds: float, asked: Asked) -> bytes:
+    """Answer a worker that waits for a command that is yet to be issued, once it is leased to it; a worker that left meanwhile loses it."""
+    if seconds <= 0:
+        runtime.parked.leave(handout.pool, handout.worker_id)
+        return encoded({"commands": [], "waited": 0})
+    since = time.monotonic()
+    there = await runtime.parked.wait(handout, min(seconds, LONGEST_POLL), asked.hung_up)
+    commands = await _handed(runtime, handout)
+    if handout.commands and not there:
+        ids, numbers = [eid for eid, _ in handout.commands], [command for _, command in handout.commands]
+        rows = await runtime.database.rows("hand_back", handout.worker_id, ids, numbers, [1] * len(ids))
+        runtime.ring((row["pool"], row["execution_id"], row["command_id"]) for row in rows)
+    return encoded({"commands": commands, "waited": max(0, handout.offered - since)})
+
+
 async def _claim(runtime: Runtime, worker_id: str, pool: str, most: int, seconds: float) -> list[Any]:
     deadline = time.monotonic() + seconds
     async with runtime.listeners.watch("pool", pool) as rung:
@@ -235,7 +265,8 @@ async def _handed(runtime: Runtime, handout: Handout) -> list[Json]:
     for execution_id, command_id in handout.commands:
         try:
             if (told := handout.told.pop((execution_id, command_id), None)) is not None:
-                found.append((await told)[command_id])
+                content = (await told)[command_id]
+                found.append([str(execution_id), command_id, 1] if (execution_id, command_id) in handout.shown else content)
                 continue
             execution = await runtime.committer.execution(execution_id)
             if command_id not in execution.commands:
@@ -318,9 +349,11 @@ def _error(entry: Mapping[str, Json]) -> dict[str, Json]:
     return error if isinstance(error, dict) and error else {"message": "the step failed", "type": "error"}
 
 
-def _word(word: str | BaseException) -> str:
-    if isinstance(word, NoetlError):
-        return f"refused: {word.code}"
-    if isinstance(word, BaseException):
+async def _word_of(report: Report) -> str:
+    """Return what became of a report, once it is committed."""
+    try:
+        return await report.future
+    except NoetlError as error:
+        return f"refused: {error.code}"
+    except Exception:
         return "refused: internal"
-    return word

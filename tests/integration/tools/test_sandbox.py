@@ -291,3 +291,52 @@ async def test_a_job_is_killed_though_the_zygote_is_stopped(bench: Any) -> None:
     finally:
         os.kill(zygote, signal.SIGCONT)
     assert value(await bench.python("result = 1")) == 1
+
+
+async def test_what_is_sent_ahead_runs_only_when_it_is_told_to(bench: Any, tmp_path: Path) -> None:
+    """Invariant 3: a call begins under its lease; what comes before it may be done while that is still being recorded."""
+    assert value(await bench.python("result = 1")) == 1
+    trace = tmp_path / "trace"
+    job = bench.job("python", {"code": f"open({str(trace)!r}, 'a').write('x')\nresult = y"}, args={"y": "{{ 1 + 1 }}"})
+    dropped = bench.job("python", {"code": f"open({str(trace)!r}, 'a').write('dropped')"})
+    bench.sandbox.prepare(dropped)
+    await asyncio.sleep(0.2)
+    bench.sandbox.drop(dropped.key)
+    bench.sandbox.prepare(job)
+    await asyncio.sleep(0.2)
+    assert not trace.exists()
+    children = bench.sandbox.processes
+    assert (value(await bench.sandbox.run(job)), trace.read_text()) == (2, "x")
+    assert bench.sandbox.processes == children
+    assert value(await bench.python("result = 3")) == 3
+
+
+async def test_nothing_is_fetched_ahead_of_the_lease(bench: Any) -> None:
+    bench.credentials["db"], bench.values[""] = {"password": "canary"}, True
+    keychain = ({"name": "db", "kind": "credential", "config": {"credential": "db"}},)
+    assert value(await bench.python("result = 1")) == 1
+    job = bench.job("python", {"code": "result = len(word)"}, args={"word": "{{ keychain.db.password }}"}, keychain=keychain)
+    bench.sandbox.prepare(job)
+    await asyncio.sleep(0.2)
+    assert bench.fetched == []
+    assert value(await bench.sandbox.run(job, until=0.0)) == 6
+    assert bench.fetched == [("lease", ""), ("credential", "db")]
+
+
+async def test_a_process_that_dies_while_it_waits_is_replaced(bench: Any) -> None:
+    assert value(await bench.python("result = 1")) == 1
+    job = bench.job("python", {"code": "result = 5"})
+    bench.sandbox.prepare(job)
+    os.kill(bench.sandbox.processes[1], signal.SIGKILL)
+    assert await gone(lambda: len(bench.sandbox.processes) > 1)
+    assert value(await bench.sandbox.run(job)) == 5
+
+
+async def test_what_is_broken_fails_once_it_is_told_to_run(bench: Any) -> None:
+    assert value(await bench.python("result = 1")) == 1
+    job = bench.job("python", {"code": "result = x"}, args={"x": "{{ 1 / 0 }}"})
+    bench.sandbox.prepare(job)
+    await asyncio.sleep(0.1)
+    outcome = await bench.sandbox.run(job)
+    assert isinstance(outcome, Failed), outcome
+    assert "division by zero" in outcome.error["message"]
