@@ -1,15 +1,27 @@
-"""What a cluster's probes look at: a worker's file, and readiness while servers are replaced by newer ones."""
+"""What a cluster looks at: a worker's file, readiness while servers are replaced by newer ones, the figures that it scales by."""
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from urllib.request import Request, urlopen
 
 import pytest
+from k8s_values import KEDA, rendered
 from live import Live
 
 from noetl.ops import ports
+
+PLAYBOOK = """\
+apiVersion: noetl.io/v2
+kind: Playbook
+metadata: {name: waits, path: probes/waits}
+workflow:
+  - step: start
+    tool: {kind: python, code: "result = 1"}
+"""
 
 
 @pytest.fixture
@@ -46,3 +58,24 @@ def test_a_server_stays_ready_when_the_schema_is_newer_than_itself(own: Live) ->
     assert own.api.answers("/ready")
     own.sql("DELETE FROM noetl.migrations")
     own.until(lambda: not own.api.answers("/ready"), "it is not ready on an older one")
+
+
+def test_what_autoscaling_and_the_dashboard_ask_for_is_there(live: Live) -> None:
+    request = Request(f"{live.a_server.url}/metrics", headers={"Authorization": f"Bearer {live.token.reveal()}"})
+    with urlopen(request) as response:
+        known = set(re.findall(r"# TYPE (\w+)", response.read().decode()))
+    found = rendered("worker.autoscaling.enabled=true", "monitoring.dashboard=true")
+    asked = {name for manifest in found for name in re.findall(r"noetl_(?:pool|executions|commands|commits|inputs|info)\w*", manifest.text)}
+    assert asked
+    assert asked <= known
+
+
+def test_the_scaler_counts_what_waits_and_runs(own: Live) -> None:
+    own.server()
+    (scaled,) = [manifest.document for manifest in rendered(*KEDA) if manifest.kind == "ScaledObject"]
+    query = scaled["spec"]["triggers"][0]["metadata"]["query"]
+    assert own.sql(query) == [{"count": 0}]
+    execution_id = own.execute(PLAYBOOK)
+    own.until(lambda: own.sql(query) == [{"count": 1}], "the command waits")
+    own.api.post(f"/api/executions/{execution_id}/cancel", {})
+    own.until(lambda: own.sql(query) == [{"count": 0}], "it waits no more")
