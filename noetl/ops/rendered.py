@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from noetl import __version__
 from noetl.errors import UsageError
@@ -15,6 +16,11 @@ _HEAD = "# Rendered by noetl"
 def as_text(manifests: Sequence[Manifest]) -> str:
     """Return the manifests as one YAML text."""
     return "".join(f"---\n{manifest.text}" for manifest in manifests)
+
+
+def as_list(manifests: Sequence[Manifest]) -> dict[str, Any]:
+    """Return the manifests as one document, which kubectl takes too."""
+    return {"apiVersion": "v1", "kind": "List", "items": [manifest.document for manifest in manifests]}
 
 
 def write(manifests: Sequence[Manifest], folder: Path) -> list[Path]:

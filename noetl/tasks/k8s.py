@@ -6,6 +6,7 @@ from pathlib import Path
 
 from invoke.context import Context
 
+from noetl.tasks.flags import JSON
 from noetl.tasks.verb import note, say, verb
 
 VALUES = {
@@ -22,7 +23,7 @@ RENDERING = {
 
 @verb(
     iterable=["set_"],
-    help={**RENDERING, "output": "a folder, to write a file for each component into (default: all of it to stdout)"},
+    help={**RENDERING, **JSON, "output": "a folder, to write a file for each component into (default: all of it to stdout)"},
     auto_shortflags=True,
 )
 def render(
@@ -33,22 +34,23 @@ def render(
     env: str = "",
     set_: list[str] | None = None,
     kube_version: str = "",
+    json: bool = False,
 ) -> None:
     """Render the manifests from the values; needs no cluster.
 
     The values are templates/k8s/values.yaml, with k8s/values.yaml, k8s/ENV.yaml and --set laid over it.
     No secret is in what is rendered: they are made, or found, in the cluster.
     """
-    from noetl.ops import layers, manifests, rendered
+    from noetl.ops import answers, layers, manifests, rendered
 
     values = layers.load_values(layers.FOLDER, env or None, set_ or [])
     given, on = manifests.image_to_render(image, platform, Path.cwd())
     found = manifests.render(values, image=given, platform=on, kube_version=kube_version or manifests.NEWEST)
-    if not output:
-        say(rendered.as_text(found).rstrip("\n"))
-        return
-    for path in rendered.write(found, Path(output)):
-        say(str(path))
+    files = [str(path) for path in rendered.write(found, Path(output))] if output else []
+    if json:
+        say(answers.as_json({"files": files} if output else rendered.as_list(found)))
+    else:
+        say("\n".join(files) or rendered.as_text(found).rstrip("\n"))
     note(f"{len(found)} manifests of {given.name} for Kubernetes {kube_version or manifests.NEWEST}")
 
 
@@ -58,9 +60,12 @@ def render(
         **VALUES,
         "defaults": "print the defaults, with what each value means",
         "schema": "print the JSON Schema of the values",
+        **JSON,
     },
 )
-def values(_context: Context, env: str = "", set_: list[str] | None = None, defaults: bool = False, schema: bool = False) -> None:
+def values(
+    _context: Context, env: str = "", set_: list[str] | None = None, defaults: bool = False, schema: bool = False, json: bool = False
+) -> None:
     """Print the values that the manifests are rendered from.
 
     The file that --defaults prints is a good beginning of a k8s/values.yaml: keep what differs.
@@ -73,4 +78,5 @@ def values(_context: Context, env: str = "", set_: list[str] | None = None, defa
     elif schema:
         say(answers.as_json(Values.model_json_schema()))
     else:
-        say(layers.as_text(layers.load_values(layers.FOLDER, env or None, set_ or [])).rstrip("\n"))
+        found = layers.load_values(layers.FOLDER, env or None, set_ or [])
+        say(answers.as_json(found.model_dump(mode="json")) if json else layers.as_text(found).rstrip("\n"))

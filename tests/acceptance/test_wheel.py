@@ -52,6 +52,10 @@ def test_the_installed_package_renders_manifests(installed: Path, operator: Oper
     kinds = [document["kind"] for document in yaml.safe_load_all(rendered)]
     assert (kinds[0], kinds.count("Deployment"), kinds.count("StatefulSet")) == ("Namespace", 3, 2)
     assert "namespace: noetl-staging" in rendered
+    assert json.loads(operator.ok(*words, "--set", "pools.gpu.slots=1", "--json"))["items"] == list(yaml.safe_load_all(rendered))
+    assert json.loads(operator.ok("k8s", "values", "--env", "staging", "--json"))["namespace"] == "noetl-staging"
+    files = json.loads(operator.ok(*words, "-o", "out", "--json"))["files"]
+    assert [str(path.relative_to(operator.folder)) for path in sorted((operator.folder / "out").iterdir())] == files
     said = operator.run(*words, "--set", "pools.gpu.slotz=1")
     assert said.returncode == 2
     assert "did you mean pools.gpu.slots?" in said.stderr
