@@ -6,7 +6,6 @@ import contextlib
 import fcntl
 import json
 import os
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +56,8 @@ def write_embedded(home: Path, embedded: Embedded) -> None:
 
 def write_private(path: Path, text: str) -> None:
     """Write a file that only this user may read, whole or not at all."""
+    import secrets
+
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -79,7 +80,7 @@ def once(path: Path, make: Any) -> str:
 
 def token(settings: Settings) -> Secret:
     """Return the API's token: NOETL_API_TOKEN, else NOETL_HOME/token, which the first start makes."""
-    return settings.api_token or Secret(once(settings.home / "token", lambda: secrets.token_urlsafe(32)))
+    return settings.api_token or Secret(once(settings.home / "token", _made_token))
 
 
 class AlreadyRunning(NoetlError):
@@ -120,6 +121,12 @@ def read_note(path: Path) -> dict[str, Any]:
     except (OSError, json.JSONDecodeError):
         return {}
     return note if isinstance(note, dict) else {}
+
+
+def _made_token() -> str:
+    import secrets
+
+    return secrets.token_urlsafe(32)
 
 
 def _postgres(document: Any) -> Postgres | None:

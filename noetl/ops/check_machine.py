@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import platform
 import shutil
@@ -11,7 +10,7 @@ import sys
 from pathlib import Path
 
 import noetl
-from noetl.ops import nats, ports, postgres, process, server, tables, worker
+from noetl.ops import ports, server, services, tables
 from noetl.ops.finding import BAD, NOTE, OK, WARN, Finding
 from noetl.settings import Settings
 
@@ -55,7 +54,7 @@ def disk(settings: Settings) -> list[Finding]:
 
 def pid_files(settings: Settings) -> list[Finding]:
     """Look for PID files whose process is gone, and for their strangers."""
-    stale = [path for path in sorted(settings.home.glob("noetl_*.pid")) if not _is_ours(settings.home, path)]
+    stale = services.stale(settings.home)
     if not stale:
         return []
     names = ", ".join(path.name for path in stale)
@@ -82,14 +81,3 @@ def _is_shown(path: Path) -> bool:
         return bool(path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO))
     except OSError:
         return False
-
-
-def _is_ours(home: Path, path: Path) -> bool:
-    service = path.stem.removeprefix("noetl_")
-    runs = server.RUNS if service.startswith("server") else worker.RUNS
-    if service in (nats.SERVICE, postgres.SERVICE):
-        runs = (service if service == postgres.SERVICE else "nats-server",)
-    with contextlib.suppress(ValueError):
-        entry = process.read(home, service, runs)
-        return entry is not None and process.is_alive(entry)
-    return False

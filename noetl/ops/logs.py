@@ -89,30 +89,42 @@ def places(paths: list[Path]) -> dict[Path, Place]:
 
 def follow(paths: Callable[[], list[Path]], read: Mapping[Path, Place] | None = None, pause: float = 0.2) -> Iterator[tuple[Path, str]]:
     """Return an endless iterator of the lines after these places (by default now), through rotation, and in files that appear later."""
-    return _follow(paths, pause, dict(places(paths()) if read is None else read))
+    # The places are those of the call, not of the first line that somebody asks for.
+    return (found for found in follow_or_wait(paths, places(paths()) if read is None else read, pause) if found is not None)
 
 
-def _follow(paths: Callable[[], list[Path]], pause: float, read: dict[Path, Place]) -> Iterator[tuple[Path, str]]:
+def follow_or_wait(paths: Callable[[], list[Path]], read: Mapping[Path, Place], pause: float = 0.2) -> Iterator[tuple[Path, str] | None]:
+    """Yield the lines after these places, and None each time that there was nothing for a pause."""
+    known = dict(read)
     while True:
         quiet = True
         for path in paths():
             with contextlib.suppress(FileNotFoundError):
-                place = read.get(path, Place(_inode(older(path, 1)), 0))
-                rotated = _inode(older(path, 1))
-                # A log is copied away before its copy gets its name: with the name new, the log is a new one.
-                if rotated != place.older:
-                    yield from ((path, line) for line in _rest(older(path, 1), place.position))
-                    place = Place(rotated, 0)
-                elif path.stat().st_size < place.position:
-                    # Emptied; its copy has no name yet, unless a person did it, and then there is none.
-                    time.sleep(pause)
-                    place = place if _inode(older(path, 1)) != rotated else Place(rotated, 0)
-                fresh, position = _read_lines(path, place.position) if rotated == place.older else ([], place.position)
-                read[path] = Place(place.older, position)
-                quiet = quiet and not fresh
-                yield from ((path, line) for line in fresh)
+                for line in _fresh(path, known, pause):
+                    quiet = False
+                    yield path, line
         if quiet:
+            yield None
             time.sleep(pause)
+
+
+def _fresh(path: Path, known: dict[Path, Place], pause: float) -> Iterator[str]:
+    """Yield a log's lines after its place, and move that on."""
+    before = _inode(older(path, 1))
+    place = known.get(path, Place(before, 0))
+    # A log is copied away before its copy gets its name: with the name new, the log is a new one.
+    if before != place.older:
+        yield from _rest(older(path, 1), place.position)
+        place = Place(before, 0)
+    elif path.stat().st_size < place.position:
+        # Emptied; its copy has no name yet, unless a person did it, and then there is none.
+        time.sleep(pause)
+        if _inode(older(path, 1)) != before:
+            return
+        place = Place(before, 0)
+    lines, position = _read_lines(path, place.position)
+    known[path] = Place(before, position)
+    yield from lines
 
 
 def _last(path: Path, count: int, end: int | None) -> list[str]:

@@ -19,6 +19,9 @@ from noetl.errors import NoetlError, UsageError
 
 Progress = Callable[[str], None]
 STOP_TIMEOUT = 10.0
+STDOUT = "stdout"
+"""What stands in the place of a log file where a process writes to what it was started in."""
+
 _CLOCK_STEP = 2.0
 
 
@@ -58,10 +61,13 @@ def quiet(_message: str) -> None:
     """Report progress to nobody."""
 
 
-def spawn(argv: Sequence[str], *, cwd: Path, environ: Mapping[str, str], log: Path, owner: int | None = None) -> psutil.Process:
-    """Start a process that outlives this one: a session of its own, no terminal, output appended to its log file."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as output:
+def spawn(argv: Sequence[str], *, cwd: Path, environ: Mapping[str, str], log: Path | None, owner: int | None = None) -> psutil.Process:
+    """Start a process that outlives this one: a session of its own, no terminal, output to the log file or to our own."""
+    with contextlib.ExitStack() as opened:
+        output = None
+        if log is not None:
+            log.parent.mkdir(parents=True, exist_ok=True)
+            output = opened.enter_context(log.open("ab"))
         child = subprocess.Popen(
             list(argv),
             cwd=cwd,
@@ -86,11 +92,11 @@ def spawn(argv: Sequence[str], *, cwd: Path, environ: Mapping[str, str], log: Pa
 
 
 def record(
-    service: str, process: psutil.Process, *, runs: Sequence[str], log: Path, port: int | None, url: str | None, version: str
+    service: str, process: psutil.Process, *, runs: Sequence[str], log: Path | None, port: int | None, url: str | None, version: str
 ) -> Record:
     """Describe a daemon that was just started."""
     started = process.create_time()
-    return Record(service, process.pid, started, tuple(runs), str(log), started, port, url, version)
+    return Record(service, process.pid, started, tuple(runs), str(log) if log else STDOUT, started, port, url, version)
 
 
 def write(home: Path, entry: Record) -> None:
@@ -124,10 +130,14 @@ def read(home: Path, service: str, runs: Sequence[str]) -> Record | None:
 
 def find(home: Path, service: str, runs: Sequence[str]) -> Record | None:
     """Return the live daemon of that name, or None; files that name a dead process or a stranger are removed."""
+    seen = _text(home, service)
+    if seen is None:
+        return None
     entry = read(home, service, runs)
     if entry is not None and is_alive(entry):
         return entry
-    if entry is not None or files.pid_file(home, service).exists():
+    # A start may have written its own files since: those stay.
+    if _text(home, service) == seen:
         forget(home, service)
     return None
 
@@ -184,9 +194,9 @@ def tree(entry: Record) -> list[psutil.Process]:
     with contextlib.suppress(psutil.Error):
         leader = psutil.Process(entry.pid)
         if is_alive(entry):
-            members = {leader, *leader.children(recursive=True)} | _session(entry)
+            members = {leader, *leader.children(recursive=True)} | session(entry)
         elif leader.create_time() == entry.create_time and leader.status() == psutil.STATUS_ZOMBIE:
-            members = _session(entry)
+            members = session(entry)
     for pid, created in entry.left:
         with contextlib.suppress(psutil.Error):
             if (process := psutil.Process(pid)).create_time() == created:
@@ -204,11 +214,12 @@ def stop(
     force: bool = False,
     progress: Progress = quiet,
     ask: signal.Signals = signal.SIGTERM,
+    busy: Callable[[], str] = str,
 ) -> Record | None:
     """Stop a daemon and verify that its whole tree is gone; None if nothing ran.
 
     It is asked to end itself and waited for; what is left after the timeout is killed with `force`, otherwise an error
-    says what still runs and which command (`again`) kills it.
+    says what still runs and which command (`again`) kills it. `busy` says what the daemon is at meanwhile.
     """
     if not timeout >= 0:
         raise UsageError(f"{timeout:g} s is no time to wait for {service}", "--timeout 10")
@@ -224,13 +235,13 @@ def stop(
     for process in leader or members:
         with contextlib.suppress(psutil.Error):
             process.send_signal(ask)
-    left = _wait_gone(entry, members, timeout, progress)
+    left = _wait_gone(entry, members, timeout, progress, busy)
     if left and force:
         progress(f"{entry.title}: killing {_processes(len(left))} that did not end in {timeout:g} s")
         for process in left:
             with contextlib.suppress(psutil.Error):
                 process.kill()
-        left = _wait_gone(entry, left, 5.0, quiet)
+        left = _wait_gone(entry, left, 5.0, quiet, str)
     if left:
         write(home, replace(entry, left=tuple((process.pid, process.create_time()) for process in left)))
         names = ", ".join(f"{process.pid}" for process in sorted(left, key=lambda one: one.pid))
@@ -246,7 +257,9 @@ def wait_ready(entry: Record, answers: Callable[[], bool], *, timeout: float, lo
     while not answers():
         waited = time.monotonic() - started
         if not is_alive(entry):
-            raise NoetlError(f"{entry.title} ended while it started\n{tail(Path(entry.log), log_from)}", f"all of its log: {entry.log}")
+            raise NoetlError(
+                f"{entry.title} ended while it started{_ending(entry)}\n{tail(Path(entry.log), log_from)}", f"all of its log: {entry.log}"
+            )
         if waited > timeout:
             raise NoetlError(
                 f"{entry.title} (pid {entry.pid}) does not serve after {timeout:g} s\n{tail(Path(entry.log), log_from)}",
@@ -296,7 +309,21 @@ def wait_gone(processes: Iterable[psutil.Process], timeout: float) -> list[psuti
     return left
 
 
-def _session(entry: Record) -> set[psutil.Process]:
+def _ending(entry: Record) -> str:
+    """Say how a child of ours ended."""
+    with contextlib.suppress(OSError):
+        # What it runs is gone from the kernel's tables a moment before it can be waited for.
+        for _ in range(100):
+            pid, status = os.waitpid(entry.pid, os.WNOHANG)
+            if pid:
+                code = os.waitstatus_to_exitcode(status)
+                return f": exit code {code}" if code >= 0 else f": killed by {signal.Signals(-code).name}"
+            time.sleep(0.01)
+    return ""
+
+
+def session(entry: Record) -> set[psutil.Process]:
+    """Return what is left in a daemon's session, whether or not the daemon is."""
     found = set()
     for pid in psutil.pids():
         with contextlib.suppress(OSError, psutil.Error):
@@ -305,21 +332,31 @@ def _session(entry: Record) -> set[psutil.Process]:
     return found
 
 
-def _wait_gone(entry: Record, members: set[psutil.Process], timeout: float, progress: Progress) -> set[psutil.Process]:
+def _wait_gone(
+    entry: Record, members: set[psutil.Process], timeout: float, progress: Progress, busy: Callable[[], str]
+) -> set[psutil.Process]:
     started = time.monotonic()
     said = 0
     members = set(members)
     while True:
         # The kernel gives no new process a PID that a session still uses, so what is in that session is the daemon's.
-        members |= _session(entry)
+        members |= session(entry)
         members = {process for process in members if runs_still(process)}
         waited = time.monotonic() - started
         if not members or waited >= timeout:
             return members
         if waited >= said + 1:
             said += 1
-            progress(f"{entry.title}: stopping, {_processes(len(members))} left ({said} s)")
+            at = busy()
+            progress(f"{entry.title}: stopping, {f'{at}, ' if at else ''}{_processes(len(members))} left ({said} s)")
         time.sleep(0.02 if waited < 1 else 0.1)
+
+
+def _text(home: Path, service: str) -> str | None:
+    try:
+        return files.pid_file(home, service).read_text(errors="replace")
+    except OSError:
+        return None
 
 
 def _processes(count: int) -> str:

@@ -24,7 +24,7 @@ def roll(settings: Settings, *, timeout: float = TIMEOUT, force: bool = False, p
     rolled = []
     for name in list(plan):
         if worker.find(settings.home, name) is not None:
-            worker.stop(settings.home, [name], timeout=timeout, force=force, progress=progress)
+            worker.stop(settings, [name], timeout=timeout, force=force, progress=progress)
         how = plan[name]
         (start,) = worker.start(settings, name=name, pool=how["pool"], max_workers=how["slots"], progress=progress)
         _check(settings, start)

@@ -10,7 +10,7 @@ from pathlib import Path
 import noetl
 from noetl import home as files
 from noetl.errors import Conflict, NoetlError, UsageError
-from noetl.ops import environment, ports, process, stack
+from noetl.ops import process
 from noetl.ops.client import Client, server_url
 from noetl.ops.process import Progress, Record, quiet
 from noetl.settings import Settings
@@ -32,21 +32,46 @@ def start(settings: Settings, *, init_db: bool = False, progress: Progress = qui
 
     Whatever the settings leave to the embedded stack is started first.
     """
+    from noetl.ops import stack
+
     with stack.lock(settings.home, "server"):
-        before = find(settings)
-        if before is None and (refusal := ports.refusal(settings.host, settings.port)):
-            raise UsageError(refusal, "take another: noetl server start --host ADDRESS --port N")
-        if before is None and not ports.is_free(settings.host, settings.port):
-            raise Conflict(
-                f"port {settings.port} is taken by {ports.holder(settings.port)}",
-                "end that process, or take another port: noetl server start --port N",
-                code="port_taken",
-            )
+        before = _before(settings)
         stack.start(settings, progress)
         if before is not None:
             return Start(before, already=True)
-        files.token(settings)
-        return Start(_launch(settings, _name(settings), init_db, progress), already=False)
+        entry, log_from = _spawn(settings, init_db, files.log_file(settings.home, _name(settings)))
+        try:
+            process.wait_ready(entry, lambda: is_ready(entry, settings), timeout=_READY_TIMEOUT, log_from=log_from, progress=progress)
+        except BaseException:
+            process.stop(settings.home, entry.service, RUNS, again="noetl server stop", timeout=3, force=True)
+            raise
+        return Start(entry, already=False)
+
+
+def stay(settings: Settings, *, init_db: bool = False, progress: Progress = quiet) -> int | Start:
+    """Run the server in front of the caller, who gets its signals, until it ends; return its exit code, or the one that already runs.
+
+    It logs to the caller's standard output. What was started for it of the embedded stack is stopped after it.
+    """
+    from noetl.ops import foreground, stack
+
+    new: tuple[str, ...] = ()
+
+    def begin() -> Record:
+        nonlocal new
+        with stack.lock(settings.home, "server"):
+            if (before := _before(settings)) is not None:
+                raise foreground.Already(before)
+            new = stack.start(settings, progress).new
+            return _spawn(settings, init_db, None)[0]
+
+    try:
+        return foreground.stay(begin)
+    except foreground.Already as already:
+        return Start(already.record, already=True)
+    finally:
+        running(settings.home)
+        stack.stop_new(settings, new, progress)
 
 
 def find(settings: Settings) -> Record | None:
@@ -106,26 +131,34 @@ def _name(settings: Settings) -> str:
     return "server" if taken is None or taken.port == settings.port else f"server_{settings.port}"
 
 
-def _launch(settings: Settings, name: str, init_db: bool, progress: Progress) -> Record:
-    log = files.log_file(settings.home, name)
-    log_from = process.log_size(log)
-    argv = [
-        sys.executable,
-        "-m",
-        "noetl.server",
-        "--host",
-        settings.host,
-        "--port",
-        str(settings.port),
-        *(["--init-db"] if init_db else []),
-    ]
+def _before(settings: Settings) -> Record | None:
+    """Return the server that already runs there; raise where something else has the port."""
+    from noetl.ops import ports
+
+    if (before := find(settings)) is not None:
+        return before
+    if refusal := ports.refusal(settings.host, settings.port):
+        raise UsageError(refusal, "take another: noetl server start --host ADDRESS --port N")
+    if not ports.is_free(settings.host, settings.port):
+        raise Conflict(
+            f"port {settings.port} is taken by {ports.holder(settings.port)}",
+            "end that process, or take another port: noetl server start --port N",
+            code="port_taken",
+        )
+    return None
+
+
+def _spawn(settings: Settings, init_db: bool, log: Path | None) -> tuple[Record, int]:
+    """Start the process and write its PID file; return it, and where its part of the log begins."""
+    from noetl.ops import environment
+
+    files.token(settings)
+    name = _name(settings)
+    log_from = process.log_size(log) if log else 0
+    argv = [sys.executable, "-m", "noetl.server", "--host", settings.host, "--port", str(settings.port)]
+    argv += ["--init-db"] if init_db else []
     child = process.spawn(argv, cwd=settings.home, environ=environment.for_child(settings, os.environ), log=log)
     url = server_url(replace(settings, server_url=None))
     entry = process.record(name, child, runs=RUNS, log=log, port=settings.port, url=url, version=noetl.__version__)
     process.write(settings.home, entry)
-    try:
-        process.wait_ready(entry, lambda: is_ready(entry, settings), timeout=_READY_TIMEOUT, log_from=log_from, progress=progress)
-    except BaseException:
-        process.stop(settings.home, name, RUNS, again="noetl server stop", timeout=3, force=True)
-        raise
-    return entry
+    return entry, log_from

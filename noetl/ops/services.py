@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Mapping
+import shutil
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from noetl import home as files
-from noetl.errors import NoetlError, Unavailable
-from noetl.ops import postgres, process, server, stack, worker
+from noetl.errors import Conflict, Unavailable
+from noetl.ops import listing as listed
+from noetl.ops import nats, postgres, process, server, stack, worker
 from noetl.ops.client import Client, connect
+from noetl.ops.listing import row
 from noetl.ops.process import Progress, Record, quiet
 from noetl.settings import Settings
+
+_DATA = ("postgres", "postgres.new", "postgres.password", "postgres.roles", "nats", "nats.conf", "embedded.json")
 
 
 class Starting:
@@ -72,7 +76,7 @@ def running(settings: Settings) -> list[Record]:
 
 def down(settings: Settings, *, timeout: float = process.STOP_TIMEOUT, force: bool = False, progress: Progress = quiet) -> list[Record]:
     """Stop the workers, then the server, then the embedded services; return those that ran."""
-    stopped = worker.stop(settings.home, every=True, timeout=timeout, force=force, progress=progress)
+    stopped = worker.stop(settings, every=True, timeout=timeout, force=force, progress=progress)
     stopped += server.stop(settings, timeout=timeout, force=force, progress=progress)
     return stopped + stack.stop_all(settings, timeout=timeout, force=force, progress=progress)
 
@@ -80,16 +84,34 @@ def down(settings: Settings, *, timeout: float = process.STOP_TIMEOUT, force: bo
 def listing(settings: Settings) -> list[dict[str, Any]]:
     """Return one row for each of postgres, nats, server and every worker: its state, its process, and where it is."""
     found: dict[str, Record] = {entry.service: entry for entry in stack.running(settings.home)}
+    database = found.get(postgres.SERVICE)
     rows = [
-        _external_postgres(settings) if settings.postgres else _row("postgres", found.get("postgres"), {"port": None, "dsn": None}),
-        _external_nats(settings) if settings.nats_url else _row("nats", found.get("nats"), {"port": None, "url": None}),
+        _external_postgres(settings) if settings.postgres else row("postgres", database, {"dsn": database and database.url}),
+        _external_nats(settings) if settings.nats_url else row("nats", found.get(nats.SERVICE), {}),
     ]
-    server.find(settings)
-    servers = server.running(settings.home)
-    rows += [_row(entry.service, entry, {"ready": server.is_ready(entry, settings)}) for entry in servers] or [
-        _row("server", None, {"port": None})
-    ]
-    return rows + _workers(settings)
+    return rows + (listed.servers(settings) or [row("server", None, {})]) + listed.workers(settings)
+
+
+def stale(home: Path) -> list[Path]:
+    """Return the PID files of this home whose processes are gone, or are strangers."""
+    return [path for path in sorted(home.glob("noetl_*.pid")) if not _is_ours(home, path.stem.removeprefix("noetl_"))]
+
+
+def embedded_data(home: Path) -> list[Path]:
+    """Return where the embedded services keep their data, as far as it is there."""
+    return [path for path in (home / name for name in _DATA) if path.exists()]
+
+
+def delete_data(home: Path) -> None:
+    """Delete the embedded services' data; they are stopped."""
+    with stack.lock(home):
+        if up := stack.running(home):
+            raise Conflict(f"{up[0].title} still runs: pid {up[0].pid}", "noetl down --force --volumes")
+        for path in embedded_data(home):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
 
 def _has_workers(client: Client, *, embedded: bool) -> bool:
@@ -102,52 +124,19 @@ def _has_workers(client: Client, *, embedded: bool) -> bool:
         raise
 
 
-def _workers(settings: Settings) -> list[dict[str, Any]]:
-    entries = worker.running(settings.home)
-    heard: dict[object, Mapping[str, Any]] = {}
-    if entries:
-        client = connect(settings, timeout=2)
-        # A list of what runs is wanted most of all while the server cannot answer.
-        with contextlib.suppress(NoetlError):
-            heard = {one.get("pid"): one for one in worker.known(client) if worker.is_here(one)}
-    rows = []
-    for entry in entries:
-        said = heard.get(entry.pid, {})
-        extra = {
-            "ready": said.get("status") == "ready",
-            "pool": said.get("pool"),
-            "slots": said.get("slots"),
-            "running": said.get("running"),
-        }
-        rows.append({**_row(entry.service, entry, extra), "name": f"worker {worker.name_of(entry)}"})
-    return rows
-
-
-def _row(name: str, entry: Record | None, extra: Mapping[str, Any]) -> dict[str, Any]:
-    if entry is None:
-        return {"name": name, "state": "stopped", "pid": None, "url": None, "version": None, "log": None, **extra}
-    taken = process.usage(entry)
-    ready = extra.get("ready", True)
-    address = {"dsn": entry.url} if name == postgres.SERVICE else {"url": entry.url}
-    return {
-        "name": name,
-        "state": "running" if ready else "not ready",
-        "pid": entry.pid,
-        "port": entry.port,
-        **address,
-        "version": entry.version,
-        "log": entry.log,
-        "uptime": round(taken.uptime, 1) if taken else None,
-        "memory": taken.memory if taken else None,
-        **{key: value for key, value in extra.items() if key not in ("ready", "port", "dsn", "url")},
-    }
+def _is_ours(home: Path, service: str) -> bool:
+    runs = {postgres.SERVICE: ("postgres",), nats.SERVICE: ("nats-server",)}.get(
+        service, server.RUNS if service.partition("_")[0] == "server" else worker.RUNS
+    )
+    entry = process.read(home, service, runs)
+    return entry is not None and process.is_alive(entry)
 
 
 def _external_postgres(settings: Settings) -> dict[str, Any]:
     there = settings.postgres
     assert there is not None
     dsn = f"postgresql://{there.user}@{there.host}:{there.port}/{there.database}"
-    return {"name": "postgres", "state": "external", "pid": None, "port": there.port, "dsn": dsn, "version": None, "log": None}
+    return {"name": "postgres", "state": "external", "pid": None, "port": there.port, "dsn": dsn, "url": dsn}
 
 
 def _external_nats(settings: Settings) -> dict[str, Any]:
@@ -160,6 +149,4 @@ def _external_nats(settings: Settings) -> dict[str, Any]:
         "pid": None,
         "port": port,
         "url": f"nats://{parts.hostname}:{port}",
-        "version": None,
-        "log": None,
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -95,6 +95,13 @@ def stop_all(settings: Settings, *, timeout: float = process.STOP_TIMEOUT, force
             postgres.stop(settings.home, timeout=timeout, force=force, progress=progress),
         )
     return [entry for entry in stopped if entry is not None]
+
+
+def stop_new(settings: Settings, names: Sequence[str], progress: Progress = quiet) -> None:
+    """Stop those of the embedded services, whatever state they are in."""
+    with lock(settings.home):
+        for name in names:
+            (nats if name == nats.SERVICE else postgres).stop(settings.home, force=True, progress=progress)
 
 
 @contextlib.contextmanager

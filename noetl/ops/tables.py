@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -33,18 +34,35 @@ def result(value: object) -> str:
 
 
 def services(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Lay out what `ps` shows."""
-    shown = [
-        {
-            **row,
-            "service": row["name"],
-            "uptime": None if row.get("uptime") is None else duration(row["uptime"]),
-            "memory": None if row.get("memory") is None else size(row["memory"]),
-            "url": row.get("url") or row.get("dsn"),
-        }
-        for row in rows
-    ]
-    return table(shown, ("service", "state", "pid", "uptime", "port", "url", "version", "memory", "log"))
+    """Lay out what `ps` and `server.status` show."""
+    columns = ("service", "state", "pid", "uptime", "port", "version", "memory", "running", "log")
+    return _with_logs([{**_short(row), "service": row["name"]} for row in rows], columns, ("log",))
+
+
+def workers(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Lay out what `worker.list` shows."""
+    columns = ("name", "status", "pool", "host", "pid", "uptime", "slots", "running", "version", "memory", "log")
+    return _with_logs([_short(row) for row in rows], columns, ("log", "memory", "uptime", "version", "slots", "host"))
+
+
+def fitting(rows: Sequence[Mapping[str, object]], columns: Sequence[str], droppable: Sequence[str], width: int) -> list[str]:
+    """Return the columns without those that make the table wider than `width`, dropped in the order given."""
+    chosen = list(columns)
+    for name in droppable:
+        if max(map(len, table(rows, chosen).splitlines())) <= width:
+            break
+        chosen.remove(name)
+    return chosen
+
+
+def screen() -> int:
+    """Return how many columns the terminal has; 80 where there is none."""
+    if (told := os.environ.get("COLUMNS", "")).isdecimal() and int(told):
+        return int(told)
+    try:
+        return os.get_terminal_size(1).columns or 80
+    except OSError:
+        return 80
 
 
 def duration(seconds: float) -> str:
@@ -67,10 +85,39 @@ def size(count: float) -> str:
     return f"{count:.1f} GiB"
 
 
+def brief(seconds: float) -> str:
+    """Write seconds in few letters: 42s, 3m05s, 2h10m, 4d03h."""
+    whole = int(seconds)
+    for unit, part, length, of in (("d", "h", 86400, 3600), ("h", "m", 3600, 60), ("m", "s", 60, 1)):
+        if whole >= length:
+            return f"{whole // length}{unit}{whole % length // of:02d}{part}"
+    return f"{whole}s"
+
+
 def since(moment: float) -> str:
     """Write a moment as its local time and how long ago it was."""
-    local = datetime.fromtimestamp(moment).astimezone()
-    return f"{local:%Y-%m-%d %H:%M:%S} ({duration(max(0.0, time.time() - moment))} ago)"
+    return f"{local(moment)} ({duration(max(0.0, time.time() - moment))} ago)"
+
+
+def local(moment: float) -> str:
+    """Write a moment as its local time."""
+    return f"{datetime.fromtimestamp(moment).astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def _short(row: Mapping[str, Any]) -> dict[str, Any]:
+    uptime, memory = row.get("uptime"), row.get("memory")
+    return {
+        **row,
+        "uptime": None if uptime is None else brief(uptime),
+        "memory": None if memory is None else size(memory).replace(" ", "").removesuffix("iB"),
+    }
+
+
+def _with_logs(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], droppable: Sequence[str]) -> str:
+    chosen = fitting(rows, columns, droppable, screen())
+    shown = table(rows, chosen)
+    logs = [] if "log" in chosen else [str(row["log"]) for row in rows if str(row.get("log")).startswith("/")]
+    return "\n".join([shown, *(["", "logs:", *(f"  {one}" for one in logs)] if logs else [])])
 
 
 def _is_rows(value: object) -> bool:

@@ -6,16 +6,14 @@ import os
 import socket
 import sys
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import noetl
 from noetl import home as files
-from noetl.bus.subjects import POOL as POOL_NAME
 from noetl.errors import NoetlError, NotFound, Unavailable, UsageError
-from noetl.ops import environment, process, stack
+from noetl.ops import process
 from noetl.ops.client import START_A_SERVER, Client, connect
 from noetl.ops.process import Progress, Record, quiet
 from noetl.ops.server import Start
@@ -30,19 +28,21 @@ def start(
     settings: Settings, *, name: str = "", pool: str = POOL, max_workers: int | None = None, count: int = 1, progress: Progress = quiet
 ) -> list[Start]:
     """Start workers and return once the server knows each; those that already run under these names are left alone."""
+    from concurrent.futures import ThreadPoolExecutor
+
     wanted = names(name, count)
     client = connect(settings)
     if not client.answers("/health"):
         raise Unavailable(f"no server answers at {client.url}", START_A_SERVER)
-    slots = settings.max_workers if max_workers is None else max_workers
-    if slots < 1:
-        raise UsageError(f"a worker needs at least one slot, not {slots}", "--max-workers 16")
+    slots = _slots(settings, max_workers)
     with ThreadPoolExecutor(len(wanted)) as executor:
         return list(executor.map(lambda one: _start(settings, client, one, pool, slots, progress), wanted))
 
 
 def names(name: str, count: int) -> list[str]:
     """Return the workers' names: NAME, or NAME-1 … NAME-K; without a name worker-1 … worker-K."""
+    from noetl.bus.subjects import POOL as POOL_NAME
+
     if count < 1:
         raise UsageError(f"{count} workers cannot be started", "--count 1")
     if name and not POOL_NAME.fullmatch(name):
@@ -70,7 +70,7 @@ def find(home: Path, name: str) -> Record | None:
 
 
 def stop(
-    home: Path,
+    settings: Settings,
     chosen: Sequence[str] = (),
     *,
     every: bool = False,
@@ -79,6 +79,7 @@ def stop(
     progress: Progress = quiet,
 ) -> list[Record]:
     """Drain and stop workers: those named, the only one, or all of them; return those that ran."""
+    home = settings.home
     found = [name_of(entry) for entry in running(home)]
     left_over = [path.stem.removeprefix("noetl_worker_") for path in home.glob("noetl_worker_*.pid")]
     if unknown := [name for name in chosen if name not in found and name not in left_over]:
@@ -88,8 +89,10 @@ def stop(
     wanted = list(chosen) or sorted({*found, *left_over})
     if not wanted:
         return []
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(len(wanted)) as executor:
-        stopped = list(executor.map(lambda name: _stop(home, name, timeout, force, progress), wanted))
+        stopped = list(executor.map(lambda name: _stop(settings, name, timeout, force, progress), wanted))
     return [entry for entry in stopped if entry is not None]
 
 
@@ -112,32 +115,46 @@ def _service(name: str) -> str:
     return f"worker_{name}"
 
 
+def stay(settings: Settings, *, name: str = "", pool: str = POOL, max_workers: int | None = None) -> int | Start:
+    """Run a worker in front of the caller, who gets its signals, until it ends; return its exit code, or the one that already runs.
+
+    It logs to the caller's standard output, and waits by itself for a server that is not there yet.
+    """
+    from noetl.ops import foreground, stack
+
+    (only,) = names(name, 1)
+    slots = _slots(settings, max_workers)
+
+    def begin() -> Record:
+        with stack.lock(settings.home, _service(only)):
+            if (before := find(settings.home, only)) is not None:
+                raise foreground.Already(before)
+            return _spawn(settings, connect(settings).url, only, pool, slots, None)[0]
+
+    try:
+        return foreground.stay(begin)
+    except foreground.Already as already:
+        return Start(already.record, already=True)
+    finally:
+        find(settings.home, only)
+
+
+def _slots(settings: Settings, max_workers: int | None) -> int:
+    slots = settings.max_workers if max_workers is None else max_workers
+    if slots < 1:
+        raise UsageError(f"a worker needs at least one slot, not {slots}", "--max-workers 16")
+    return slots
+
+
 def _start(settings: Settings, client: Client, name: str, pool: str, slots: int, progress: Progress) -> Start:
+    from noetl.ops import stack
+
     service = _service(name)
     with stack.lock(settings.home, service):
         before = find(settings.home, name)
         if before is not None:
             return Start(before, already=True)
-        log = files.log_file(settings.home, service)
-        log_from = process.log_size(log)
-        argv = [
-            sys.executable,
-            "-m",
-            "noetl.worker",
-            "--server-url",
-            client.url,
-            "--name",
-            name,
-            "--pool",
-            pool,
-            "--max-workers",
-            str(slots),
-        ]
-        # A worker never touches the server's database, so it gets neither its password nor its key.
-        own = replace(settings, postgres=None, playbooks=None, encryption_key=None, server_url=client.url)
-        child = process.spawn(argv, cwd=settings.home, environ=environment.for_child(own, os.environ), log=log)
-        entry = process.record(service, child, runs=RUNS, log=log, port=None, url=None, version=noetl.__version__)
-        process.write(settings.home, entry)
+        entry, log_from = _spawn(settings, client.url, name, pool, slots, files.log_file(settings.home, service))
         try:
             process.wait_ready(
                 entry, lambda: _is_known(client, name, entry.pid), timeout=_READY_TIMEOUT, log_from=log_from, progress=progress
@@ -148,9 +165,33 @@ def _start(settings: Settings, client: Client, name: str, pool: str, slots: int,
         return Start(entry, already=False)
 
 
-def _stop(home: Path, name: str, timeout: float, force: bool, progress: Progress) -> Record | None:
+def _spawn(settings: Settings, url: str, name: str, pool: str, slots: int, log: Path | None) -> tuple[Record, int]:
+    """Start the process and write its PID file; return it, and where its part of the log begins."""
+    from noetl.ops import environment
+
+    log_from = process.log_size(log) if log else 0
+    argv = [sys.executable, "-m", "noetl.worker", "--server-url", url, "--name", name, "--pool", pool, "--max-workers", str(slots)]
+    # A worker never touches the server's database, so it gets neither its password nor its key.
+    own = replace(settings, postgres=None, playbooks=None, encryption_key=None, server_url=url)
+    child = process.spawn(argv, cwd=settings.home, environ=environment.for_child(own, os.environ), log=log)
+    entry = process.record(_service(name), child, runs=RUNS, log=log, port=None, url=None, version=noetl.__version__)
+    process.write(settings.home, entry)
+    return entry, log_from
+
+
+def _stop(settings: Settings, name: str, timeout: float, force: bool, progress: Progress) -> Record | None:
     again = f"noetl worker stop --name {name}"
-    return process.stop(home, _service(name), RUNS, again=again, timeout=timeout, force=force, progress=progress)
+    entry = find(settings.home, name)
+
+    def busy() -> str:
+        try:
+            known_now = known(connect(settings, timeout=1))
+        except NoetlError:
+            return ""
+        counts = [int(one.get("running") or 0) for one in known_now if is_here(one) and entry and one.get("pid") == entry.pid]
+        return f"{sum(counts)} command{'' if sum(counts) == 1 else 's'} running" if counts else ""
+
+    return process.stop(settings.home, _service(name), RUNS, again=again, timeout=timeout, force=force, progress=progress, busy=busy)
 
 
 def _is_known(client: Client, name: str, pid: int) -> bool:

@@ -52,7 +52,7 @@ async def examine(postgres: Postgres, within: float) -> Examined:
             await held.close(timeout=1)
     known = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in migrations().items()}
     return Examined(
-        version=f"{version.major}.{version.minor}",
+        version=f"{version.major}.{version.micro}",
         ms=round(best * 1000, 2),
         ahead=ahead,
         made=bool(made),

@@ -6,17 +6,26 @@ import sys
 
 from invoke.context import Context
 
+from noetl.errors import UsageError
 from noetl.tasks.flags import ALL, FORCE, JSON, LOGS, TIMEOUT
 from noetl.tasks.verb import colours, finish, note, paint, read_settings, say, verb
 
 
-@verb(help={"workers": "how many workers (default 1)"})
-def up(_context: Context, workers: int = 1) -> None:
+@verb(
+    help={"workers": "how many workers (default 1)", "foreground": "stay in front with the logs; Ctrl-C or SIGTERM stops what was started"}
+)
+def up(_context: Context, workers: int = 1, foreground: bool = False) -> None:
     """Start what is missing of the whole stack."""
+    from noetl.ops import foreground as fronts
     from noetl.ops import services, tables
 
     settings = read_settings()
     starting = services.Starting(settings, note)
+    if foreground or fronts.is_first():
+        from noetl.tasks.printing import stay_with
+
+        stay_with(starting, settings, workers)
+        return
     starting.up(workers)
     for entry in starting.new:
         say(f"{entry.title}: started, pid {entry.pid}")
@@ -25,24 +34,56 @@ def up(_context: Context, workers: int = 1) -> None:
             say(f"{entry.title}: already running, pid {entry.pid}, since {tables.since(entry.started_at)}")
 
 
-@verb(help={**FORCE, **TIMEOUT})
-def down(_context: Context, force: bool = False, timeout: float = 10.0) -> None:
-    """Stop workers, server, nats and postgres; data stays."""
+@verb(
+    help={
+        **FORCE,
+        **TIMEOUT,
+        "volumes": "delete the embedded data too: all playbooks, executions and results",
+        "yes": "delete it without being asked",
+    }
+)
+def down(_context: Context, force: bool = False, timeout: float = 10.0, volumes: bool = False, yes: bool = False) -> None:
+    """Stop workers, server, nats and postgres; data stays.
+
+    With --volumes it does not: what is deleted is named first, and asked for at a terminal.
+    """
     from noetl.ops import services
 
-    stopped = services.down(read_settings(), timeout=timeout, force=force, progress=note)
+    settings = read_settings()
+    data = services.embedded_data(settings.home) if volumes else []
+    if data:
+        note(f"this deletes the embedded data: {', '.join(map(str, data))}")
+    if data and not yes:
+        if not sys.stdin.isatty():
+            raise UsageError("nothing was stopped or deleted: nobody is there to ask", "noetl down --volumes --yes")
+        sys.stderr.write("delete it? [y/N] ")
+        sys.stderr.flush()
+        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+            finish("nothing was stopped or deleted", 1)
+    stopped = services.down(settings, timeout=timeout, force=force, progress=note)
     for entry in stopped:
         say(f"{entry.title}: stopped (pid {entry.pid})")
     if not stopped:
         say("nothing was running")
+    if volumes:
+        services.delete_data(settings.home)
+        say(f"deleted: {', '.join(map(str, data))}" if data else "there was no embedded data")
 
 
 @verb(help=JSON)
 def ps(_context: Context, json: bool = False) -> None:
-    """Show postgres, nats, server and every worker."""
+    """Show postgres, nats, server and every worker.
+
+    PID files of processes that are gone are removed, and named.
+    """
     from noetl.ops import answers, services, tables
 
-    rows = services.listing(read_settings())
+    settings = read_settings()
+    gone = services.stale(settings.home)
+    rows = services.listing(settings)
+    for path in gone:
+        if not path.exists():
+            note(f"{path} was of a process that is gone, and was removed")
     say(answers.as_json({"services": rows}) if json else tables.services(rows))
 
 

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from noetl.errors import UsageError
+from invoke.exceptions import Exit
+
+from noetl.errors import NoetlError, UsageError
 from noetl.ops import answers, follow, live, logs, run
 from noetl.ops.client import Client
 from noetl.ops.run import Ended
+from noetl.settings import Settings
 from noetl.tasks import flags
 from noetl.tasks.verb import colours, finish, say
+
+if TYPE_CHECKING:
+    from noetl.ops.services import Starting
 
 
 def print_logs(home: Path, service: str, onward: bool, lines: int, since: str, *, few: int = 50) -> None:
@@ -35,6 +42,30 @@ def print_logs(home: Path, service: str, onward: bool, lines: int, since: str, *
     if onward:
         for path, line in logs.follow(lambda: logs.find(home, service), places):
             say(f"{path.stem}: {line}" if named else line)
+
+
+def stay_with(starting: Starting, settings: Settings, workers: int) -> None:
+    """Start what is missing and print its logs until a signal comes or a part ends; then stop what was started here."""
+    from noetl.ops.process import is_alive
+
+    def end(_number: int, _frame: object) -> None:
+        raise Exit("", code=0)
+
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    for number in signals[1:]:
+        signal.signal(number, end)
+    places = logs.places(logs.find(settings.home))
+    try:
+        starting.up(workers)
+        for found in logs.follow_or_wait(lambda: logs.find(settings.home), places):
+            if found is not None:
+                say(f"{found[0].stem}: {found[1]}")
+            elif ended := [entry for entry in starting.new if not is_alive(entry)]:
+                raise NoetlError(f"{ended[0].title} (pid {ended[0].pid}) ended", f"its log: {ended[0].log}")
+    finally:
+        for number in signals:
+            signal.signal(number, signal.SIG_IGN)
+        starting.undo()
 
 
 def print_execution(client: Client, execution_id: str, json: bool) -> None:

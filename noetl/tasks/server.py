@@ -3,25 +3,40 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from invoke.context import Context
+from invoke.exceptions import Exit
 
 from noetl.settings import Settings
-from noetl.tasks.flags import ALL, FORCE, JSON, LOGS, TIMEOUT
+from noetl.tasks.flags import ALL, FORCE, FOREGROUND, JSON, LOGS, TIMEOUT
 from noetl.tasks.verb import finish, note, read_settings, say, verb
+
+if TYPE_CHECKING:
+    from noetl.ops.server import Start
 
 _WHERE = {"host": "address to listen on (default: NOETL_HOST, else 0.0.0.0)", "port": "port to listen on (default: NOETL_PORT, else 8082)"}
 _INIT_DB = {"init-db": "make or update the database's schema first"}
 
 
-@verb(help={**_INIT_DB, **_WHERE})
-def start(_context: Context, init_db: bool = False, host: str = "", port: int = 0) -> None:
+@verb(help={**_INIT_DB, **_WHERE, **FOREGROUND})
+def start(_context: Context, init_db: bool = False, host: str = "", port: int = 0, foreground: bool = False) -> None:
     """Start the server; return when it is ready.
 
     What it needs of the embedded stack (postgres, nats) is started first. If it already runs, say
     since when and where.
     """
-    _start(_placed(host, port), init_db)
+    from noetl.ops import foreground as fronts
+    from noetl.ops import server
+
+    settings = _placed(host, port)
+    if not foreground and not fronts.is_first():
+        _say(server.start(settings, init_db=init_db, progress=note))
+        return
+    ended = server.stay(settings, init_db=init_db, progress=note)
+    if isinstance(ended, int):
+        raise Exit("", code=ended)
+    _say(ended)
 
 
 @verb(help={**FORCE, **TIMEOUT, "port": "only the server on this port (default: all of NOETL_HOME)"})
@@ -44,7 +59,7 @@ def restart(_context: Context, init_db: bool = False, host: str = "", port: int 
     settings = _placed(host, port)
     for entry in server.stop(settings, port=settings.port, timeout=timeout, force=force, progress=note):
         say(f"{entry.service}: stopped (pid {entry.pid})")
-    _start(settings, init_db)
+    _say(server.start(settings, init_db=init_db, progress=note))
 
 
 @verb(name="status", help={**JSON})
@@ -72,10 +87,9 @@ def _placed(host: str, port: int) -> Settings:
     return replace(settings, host=host or settings.host, port=port or settings.port)
 
 
-def _start(settings: Settings, init_db: bool) -> None:
-    from noetl.ops import server, tables
+def _say(started: Start) -> None:
+    from noetl.ops import tables
 
-    started = server.start(settings, init_db=init_db, progress=note)
     entry = started.record
     if started.already:
         say(f"{entry.service}: already running, pid {entry.pid}, {entry.url}, since {tables.since(entry.started_at)}")

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from invoke.context import Context
+import sys
+from typing import TYPE_CHECKING
 
-from noetl.tasks.flags import ALL, FORCE, JSON, LOGS, TIMEOUT
+from invoke.context import Context
+from invoke.exceptions import Exit
+
+from noetl.errors import UsageError
+from noetl.tasks.flags import ALL, FORCE, FOREGROUND, JSON, LOGS, TIMEOUT
 from noetl.tasks.verb import finish, note, read_settings, say, verb
+
+if TYPE_CHECKING:
+    from noetl.ops.server import Start
 
 _START = {
     "name": "the worker's name (default worker-1, worker-2, …)",
@@ -16,15 +24,39 @@ _START = {
 _STOP = {**FORCE, **TIMEOUT, "name": "which worker (default: the only one)", "all": "every worker of this machine"}
 
 
-@verb(help=_START)
-def start(_context: Context, name: str = "", pool: str = "default", max_workers: int = 0, count: int = 1) -> None:
+@verb(help={**_START, **FOREGROUND})
+def start(_context: Context, name: str = "", pool: str = "default", max_workers: int = 0, count: int = 1, foreground: bool = False) -> None:
     """Start workers; return when the server knows them."""
-    _start(name, pool, max_workers, count)
+    from noetl.ops import foreground as fronts
+    from noetl.ops import worker
+
+    if not foreground and not fronts.is_first():
+        _start(name, pool, max_workers, count)
+        return
+    if count != 1:
+        raise UsageError(f"one worker can stay in front, not {count}", "noetl worker start --foreground --name NAME, once for each")
+    ended = worker.stay(read_settings(), name=name, pool=pool, max_workers=max_workers or None)
+    if isinstance(ended, int):
+        raise Exit("", code=ended)
+    _say(ended)
 
 
 @verb(help=_STOP)
 def stop(_context: Context, name: str = "", all: bool = False, force: bool = False, timeout: float = 10.0) -> None:
-    """Drain and stop workers; return when they are gone."""
+    """Drain and stop workers; return when they are gone.
+
+    Without a name: the only worker, or at a terminal the one that is chosen from a list.
+    """
+    from noetl.ops import worker
+
+    if not name and not all and sys.stdin.isatty() and len(found := worker.running(read_settings().home)) > 1:
+        known = [worker.name_of(entry) for entry in found]
+        sys.stderr.write(f"{len(known)} workers run here: {', '.join(known)}\nwhich one is to stop, or all: ")
+        sys.stderr.flush()
+        answer = sys.stdin.readline().strip()
+        if not answer:
+            finish("no worker was stopped", 1)
+        name, all = ("", True) if answer == "all" and "all" not in known else (answer, False)
     if not _stop(name, all, force, timeout):
         say("worker: none was running")
 
@@ -84,22 +116,27 @@ def logs(_context: Context, name: str = "worker-1", follow: bool = False, lines:
 
 
 def _start(name: str, pool: str, max_workers: int, count: int) -> None:
-    from noetl.ops import tables, worker
+    from noetl.ops import worker
 
-    started = worker.start(read_settings(), name=name, pool=pool, max_workers=max_workers or None, count=count, progress=note)
-    for one in started:
-        entry, known_as = one.record, f"worker {worker.name_of(one.record)}"
-        if one.already:
-            say(f"{known_as}: already running, pid {entry.pid}, since {tables.since(entry.started_at)}")
-        else:
-            say(f"{known_as}: ready, pid {entry.pid}, log {entry.log}")
+    for one in worker.start(read_settings(), name=name, pool=pool, max_workers=max_workers or None, count=count, progress=note):
+        _say(one)
+
+
+def _say(started: Start) -> None:
+    from noetl.ops import tables
+
+    entry = started.record
+    if started.already:
+        say(f"{entry.title}: already running, pid {entry.pid}, since {tables.since(entry.started_at)}, log {entry.log}")
+    else:
+        say(f"{entry.title}: ready, pid {entry.pid}, log {entry.log}")
 
 
 def _stop(name: str, every: bool, force: bool, timeout: float) -> bool:
     from noetl.ops import worker
 
     chosen = [name] if name else []
-    stopped = worker.stop(read_settings().home, chosen, every=every, timeout=timeout, force=force, progress=note)
+    stopped = worker.stop(read_settings(), chosen, every=every, timeout=timeout, force=force, progress=note)
     for entry in stopped:
         say(f"worker {worker.name_of(entry)}: stopped (pid {entry.pid})")
     return bool(stopped)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import socket
 import subprocess
+import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
+import pytest
 from acceptance_home import Operator
 
 
@@ -54,11 +59,41 @@ def test_a4_a_database_that_does_not_answer(operator: Operator) -> None:
         operator.more = {"POSTGRES_HOST": "127.0.0.1", "POSTGRES_PORT": str(unused.getsockname()[1])}
         started = operator.run("server", "start", "--init-db")
     assert started.returncode == 1
-    assert "ended while it started" in started.stderr
+    assert "ended while it started: exit code 1" in started.stderr
     assert "  | " in started.stderr
     assert str(operator.home / "logs" / "server.log") in started.stderr
     assert not (operator.home / "noetl_server.pid").exists()
     operator.more = {}
+
+
+def test_a5_after_a_stop_no_process_of_the_tree_is_left(operator: Operator, playbook: Path) -> None:
+    operator.ok("up")
+    operator.ok("run", str(playbook), "--set", "pause=60", "--detach")
+    wait_for(lambda: operator.services()["worker worker-1"]["running"])
+    # The steps' children, their zygote, the server's evaluator, the database's backends: more than the four that are named.
+    assert len(operator.processes()) > 8
+    stopped = operator.run("worker", "stop")
+    assert stopped.returncode == 0
+    assert "running, " in stopped.stderr, "the progress line says what the worker is at"
+    assert not [one for one in operator.processes() if "noetl.worker" in " ".join(one.cmdline())]
+    operator.ok("down")
+    assert operator.processes() == []
+
+
+@pytest.mark.parametrize("words", ["up --foreground", "server start --foreground --init-db"])
+def test_a6_ctrl_c_in_the_foreground_stops_all_of_it(operator: Operator, words: str) -> None:
+    with operator.popen(*words.split(), start_new_session=True, stderr=subprocess.STDOUT) as front:
+        assert front.stdout is not None
+        name = "worker worker-1" if words.startswith("up") else "server"
+        wait_for(lambda: operator.services().get(name, {}).get("state") == "running")
+        assert "already running" in operator.ok("server", "start")
+        os.killpg(front.pid, signal.SIGINT)
+        said, _ = front.communicate(timeout=60)
+    assert "is ready at" in said
+    assert "Traceback" not in said
+    assert front.returncode == (130 if words.startswith("up") else 0)
+    assert operator.processes() == []
+    assert list(operator.home.glob("*.pid")) == []
 
 
 def test_a7_stop_with_an_open_event_stream_is_quick(operator: Operator, playbook: Path) -> None:
@@ -104,3 +139,140 @@ def test_a9_logs_rotate_and_are_followed(operator: Operator) -> None:
     assert "is ready at" in operator.ok("server", "logs", "--since", "1m")
     assert operator.ok("server", "logs", "--since", "2099-01-01") == ""
     assert operator.run("server", "logs", "--since", "yesterday").returncode == 2
+
+
+def test_starts_in_the_same_millisecond(operator: Operator) -> None:
+    operator.ok("db", "init")
+    for _ in range(2):
+        with ThreadPoolExecutor(6) as pool:
+            said = list(pool.map(lambda _: operator.ok("server", "start"), range(6)))
+        pid = operator.services()["server"]["pid"]
+        assert all(f"pid {pid}" in line for line in said)
+        assert sum("already running" in line for line in said) == 5
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_ctrl_c_in_the_middle_of_a_start(operator: Operator) -> None:
+    operator.ok("db", "init")
+    for after in (0.3, 0.8, 1.2):
+        with operator.popen("server", "start", start_new_session=True) as verb:
+            time.sleep(after)
+            verb.send_signal(signal.SIGINT)
+            out, err = verb.communicate(timeout=30)
+        assert "Traceback" not in out + err
+        assert verb.returncode in (0, 130)
+        left = [one for one in operator.processes() if "noetl.server" in one.cmdline()]
+        assert bool(left) == (verb.returncode == 0), out + err
+    operator.ok("server", "start")
+
+
+def test_without_a_terminal(operator: Operator) -> None:
+    for words in (["up"], ["ps"], ["worker", "start", "--name", "second"]):
+        with operator.popen(*words, start_new_session=True) as verb:
+            out, err = verb.communicate(timeout=60)
+        assert verb.returncode == 0, out + err
+    refused = operator.run("worker", "stop")
+    assert refused.returncode == 2
+    assert "second, worker-1" in refused.stderr
+    assert "--all" in refused.stderr
+    assert operator.run("down", "--volumes").returncode == 2
+    assert len(operator.services()) == 5
+    deleted = operator.ok("down", "--volumes", "--yes")
+    assert str(operator.home / "postgres") in deleted
+    assert not (operator.home / "postgres").exists()
+    assert operator.ok("down", "--volumes", "--yes").endswith("there was no embedded data\n")
+    operator.ok("up")
+
+
+def test_at_a_terminal_it_asks(operator: Operator) -> None:
+    operator.ok("up", "--workers", "2")
+    assert "2 workers run here" in at_terminal(operator, ["worker", "stop"], "worker-2")
+    assert set(operator.services()) == {"postgres", "nats", "server", "worker worker-1"}
+    assert "nothing was stopped" in at_terminal(operator, ["down", "--volumes"], "n")
+    assert len(operator.services()) == 4
+    assert "deleted: " in at_terminal(operator, ["down", "--volumes"], "y")
+    assert not (operator.home / "postgres").exists()
+
+
+def test_what_does_not_end_is_killed_by_force_alone(operator: Operator) -> None:
+    operator.ok("server", "start", "--init-db")
+    pid = operator.services()["server"]["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    stopped = operator.run("server", "stop", "--timeout", "2")
+    assert stopped.returncode == 1
+    assert "noetl server stop --force" in stopped.stderr
+    assert "stopping, " in stopped.stderr
+    assert pid in [one.pid for one in operator.processes()]
+    operator.ok("server", "stop", "--timeout", "1", "--force")
+    assert pid not in [one.pid for one in operator.processes()]
+
+
+def test_everything_fits_a_terminal(operator: Operator) -> None:
+    operator.ok("up")
+    for words in (["ps"], ["server", "status"], ["worker", "list"]):
+        assert max(map(len, operator.ok(*words).split("\n\nlogs:")[0].splitlines())) <= 80, words
+    operator.more = {"COLUMNS": "300"}
+    assert str(operator.home / "logs" / "worker_worker-1.log") in operator.ok("ps").splitlines()[-1]
+    operator.more = {}
+    for row in operator.services().values():
+        assert {"state", "pid", "uptime", "port", "version", "memory", "running", "log", "started_at", "url"} <= set(row)
+    (served,) = json.loads(operator.ok("server", "status", "--json"))["servers"]
+    assert served["memory"] > 1_000_000
+    (listed,) = json.loads(operator.ok("worker", "list", "--json"))["workers"]
+    assert (listed["running"], listed["slots"]) == (0, 16)
+    assert listed["memory"] > 1_000_000
+    os.kill(served["pid"], signal.SIGKILL)
+    shown = operator.run("ps")
+    assert "noetl_server.pid was of a process that is gone" in shown.stderr
+    assert not (operator.home / "noetl_server.pid").exists()
+
+
+def test_the_first_process_of_a_container(operator: Operator) -> None:
+    if os.geteuid() != 0 or subprocess.run(["unshare", "--pid", "--fork", "true"], check=False).returncode:
+        pytest.skip("LOUD SKIP: no namespace of processes can be made here")
+    operator.ok("server", "start", "--init-db")
+    inside = "import os, sys; os.execv(sys.executable, [sys.executable, '-m', 'noetl.cli', 'worker', 'start', '--name', 'first'])"
+    command = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", sys.executable, "-c", inside]
+    with subprocess.Popen(command, cwd=operator.folder, env=operator.environ, stdout=subprocess.PIPE, text=True) as container:
+        wait_for(lambda: "ready" in [one["status"] for one in json.loads(operator.ok("worker", "list", "--json"))["workers"]])
+        (first,) = [one for one in operator.processes() if "noetl.cli" in one.cmdline() and "first" in one.cmdline() and is_first(one)]
+        orphan = ["nsenter", "--pid", f"--target={first.pid}", "sh", "-c", "(sleep 0.2 &) ; exit 0"]
+        subprocess.run(orphan, check=True)
+        time.sleep(1)
+        assert [one for one in first.children() if one.status() == psutil.STATUS_ZOMBIE] == []
+        first.send_signal(signal.SIGTERM)
+        said, _ = container.communicate(timeout=30)
+    assert container.returncode == 0, said
+    assert "worker" in said, "it logs to its standard output"
+    assert not [one for one in operator.processes() if "first" in one.cmdline()]
+
+
+def is_first(process: psutil.Process) -> bool:
+    """Tell whether a process is the first one of its namespace."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    numbers = next(line for line in status.splitlines() if line.startswith("NSpid:")).split()[1:]
+    return len(numbers) > 1 and numbers[-1] == "1"
+
+
+def at_terminal(operator: Operator, words: list[str], answer: str) -> str:
+    """Run a verb at a terminal, answer what it asks, and return all that it shows."""
+    ours, theirs = os.openpty()
+    with operator.popen(*words, stdin=theirs, stdout=theirs, stderr=theirs) as verb:
+        os.close(theirs)
+        os.write(ours, f"{answer}\n".encode())
+        shown = b""
+        # Linux ends a terminal whose last process is gone with an error.
+        with contextlib.suppress(OSError):
+            while part := os.read(ours, 4096):
+                shown += part
+        verb.wait(timeout=60)
+    os.close(ours)
+    return shown.decode()
+
+
+def wait_for(happened: Callable[[], object], seconds: float = 60) -> None:
+    """Wait until something is so."""
+    until = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < until, "it did not happen"
+        time.sleep(0.3)

@@ -139,7 +139,7 @@ def test_a_daemon_that_ends_while_it_starts_shows_its_last_lines(tmp_path: Path)
     entry = process.record("thing", child, runs=("-c",), log=log, port=None, url=None, version="1")
     with pytest.raises(NoetlError) as caught:
         process.wait_ready(entry, lambda: False, timeout=5, log_from=before)
-    assert caught.value.message == "thing ended while it started\n  | no database"
+    assert caught.value.message == "thing ended while it started: exit code 1\n  | no database"
     assert str(log) in caught.value.hint
 
 

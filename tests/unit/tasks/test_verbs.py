@@ -178,3 +178,31 @@ def test_the_version_is_answered_without_invoke() -> None:
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout.split()
     assert said[0] == "noetl"
     assert said[2] == "False"
+
+
+def test_what_a_fast_verb_may_not_import(tmp_path: Path) -> None:
+    import subprocess
+
+    # Each of these takes longer to import than the answer takes to give.
+    slow = (
+        "argparse", "asyncio", "concurrent.futures", "importlib.metadata", "logging", "secrets", "shutil", "uuid",
+        "aiohttp", "asyncpg", "docker", "duckdb", "fabric", "fastapi", "invoke", "jinja2", "kubernetes", "nats", "orjson", "rich",
+        "uvicorn", "uvloop", "yaml", "noetl.engine", "noetl.ops.nats", "noetl.ops.postgres", "noetl.ops.stack", "noetl.playbook",
+        "noetl.store", "noetl.tasks",
+    )  # fmt: skip
+    code = f"""
+import sys
+before = set(sys.modules)
+from noetl import cli
+for words in {[name.split(".") for name in cli.FAST]} + [["--version"]]:
+    try:
+        cli.main(words)
+    except SystemExit:
+        pass
+print(sorted(set({slow}) & (set(sys.modules) - before)))
+"""
+    (tmp_path / "token").write_text("made before\n")
+    environ = {**os.environ, "NOETL_HOME": str(tmp_path), "NOETL_PORT": "1"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT, env=environ)
+    assert "server: stopped" in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]"
