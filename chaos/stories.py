@@ -90,6 +90,22 @@ def _sinks(name: str) -> Story:
     return _story(name, [_step("start", next="each"), each, end], 4, 28)
 
 
+def _file(name: str) -> Story:
+    def sql(step: str, query: str, following: str, **rest: Any) -> dict[str, Any]:
+        return {"step": step, "tool": {"kind": "duckdb", "query": query}, "next": following, **rest}
+
+    loop = {"in": "{{ range(6) | list }}", "iterator": "n", "mode": "parallel"}
+    steps = [
+        _step("start", next="make"),
+        sql("make", "CREATE TABLE t (n INT)", "each"),
+        sql("each", "INSERT INTO t VALUES ({{ n }})", "look", loop=loop),
+        sql("look", "SELECT n FROM t ORDER BY n", "end"),
+        _step("end", "return [row['n'] for row in rows]", more=", rows=()", args={"rows": "{{ look }}"}),
+    ]
+    # Each item once, though a step whose worker dies is called again: what it made of the file does not count.
+    return _story(name, steps, 4, list(range(6)))
+
+
 def _pages(name: str) -> Story:
     collect = {"strategy": "append", "path": "data", "into": "pages"}
     case = [
@@ -118,6 +134,7 @@ STORIES = (
     _retries("retries"),
     _sinks("sinks"),
     _pages("pages"),
+    _file("file"),
     _story("fails", [_step("start", "raise ValueError('as it should')")], 2, status="FAILED"),
 )
 PAGES, PAGE = 5, 5
