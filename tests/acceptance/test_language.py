@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -161,14 +162,28 @@ def test_each_item_of_a_loop_is_called_again_after_its_errors(platform: Live, tm
     assert len(platform.events(finished["execution_id"], "call.error")) == 6
 
 
+def test_a_short_delay_waits_for_no_sweep(make_live: MakeLive) -> None:
+    """Thirty delays of 0.1 s, one after the other. Where each waited for the sweep, which looks for what nobody claimed for 3 s, it took 90."""
+    step = {"step": "start", "tool": {"kind": "python", "code": "raise ValueError('no')"}}
+    again = {"max_attempts": 31, "initial_delay": 0.1, "backoff_multiplier": 1.0}
+    case = [{"when": "{{ event.name == 'call.error' }}", "then": {"retry": again}}]
+    head = {"apiVersion": "noetl.io/v2", "kind": "Playbook", "metadata": {"name": "short_delays"}}
+    with make_live() as one:
+        one.server()
+        one.worker()
+        finished = one.run(json.dumps({**head, "workflow": [{**step, "case": case}]}), within=45)
+        assert finished["status"] == "FAILED"
+        rows = one.sql("SELECT attempt, claimed_at >= available_at AS waited FROM command ORDER BY command_id")
+        assert [(row["attempt"], row["waited"]) for row in rows] == [(number, True) for number in range(1, 32)]
+
+
 def test_errors_that_go_on_are_unhandled_in_the_end(platform: Live, tmp_path: Path) -> None:
     finished = platform.run(FLAKY, {"folder": str(tmp_path), "fails": 9})
     assert finished["status"] == "FAILED"
     assert "call 2" in finished["error"]["message"]
 
 
-def test_a_cancelled_retry_never_runs(platform: Live, tmp_path: Path) -> None:
-    """E4: cancel during a retry delay: CANCELLED, never runs again."""
+def test_e4_a_cancelled_retry_never_runs(platform: Live, tmp_path: Path) -> None:
     text = FLAKY.replace("initial_delay: 0.2", "initial_delay: 1.5")
     execution_id = platform.execute(text, {"folder": str(tmp_path)})
     platform.until(lambda: len(platform.events(execution_id, "call.error")) == 3, "each has failed once")

@@ -15,6 +15,9 @@ from noetl.playbook.parse import parse
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")]
 _LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
+_ROW = re.compile(r"^\| (E?\d+) [^|]*\|(.*)\|$", re.MULTILINE)
+_TEST = re.compile(r"`([\w/]+\.py)::(\w+)`")
+_DEFINED = re.compile(r"^(?:async )?def (test_\w+)", re.MULTILINE)
 _YAML = re.compile(r"^```yaml\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -63,6 +66,15 @@ def test_every_package_is_packaged() -> None:
     declared = f"## [{project['project']['version']}]"
     changelog = (ROOT / "CHANGELOG.md").read_text()
     assert declared in changelog or f"version, {project['project']['version']}." in changelog
+
+
+def test_what_always_holds_has_tests() -> None:
+    section = (ROOT / "docs" / "architecture.md").read_text().split("## What always holds")[1].split("\n## ")[0]
+    rows = {found[1]: _TEST.findall(found[2]) for found in _ROW.finditer(section)}
+    assert list(rows) == [*map(str, range(1, 14)), *(f"E{number}" for number in range(1, 16))]
+    assert [line for line, tests in rows.items() if not tests] == []
+    defined = {file: set(_DEFINED.findall((ROOT / "tests" / file).read_text())) for tests in rows.values() for file, _ in tests}
+    assert [f"{file}::{name}" for tests in rows.values() for file, name in tests if name not in defined[file]] == []
 
 
 def test_decisions_are_numbered_once_each() -> None:

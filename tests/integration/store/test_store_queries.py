@@ -46,7 +46,7 @@ async def test_a_statement_is_understood(postgres: Postgres, name: str) -> None:
         await held.close()
 
 
-async def test_claims_and_sweeps_read_only_what_waits_or_runs(postgres: Postgres) -> None:
+async def test_invariant_6_claims_and_sweeps_read_only_what_waits_or_runs(postgres: Postgres) -> None:
     """Invariant 6: among many finished commands, those that wait are found by the partial index."""
     held = await connect(postgres)
     try:
@@ -80,7 +80,7 @@ async def test_claims_and_sweeps_read_only_what_waits_or_runs(postgres: Postgres
         await held.close()
 
 
-async def test_listed_leases_are_found_by_their_keys(postgres: Postgres) -> None:
+async def test_invariant_6_listed_leases_are_found_by_their_keys(postgres: Postgres) -> None:
     """Invariant 6: even with plans that were made before the database knew anything of its tables."""
     held = await connect(postgres)
     try:
@@ -130,7 +130,7 @@ async def test_two_claims_share_nothing(postgres: Postgres) -> None:
         await second.close()
 
 
-async def test_a_stale_writer_is_turned_away(postgres: Postgres) -> None:
+async def test_invariant_1_a_stale_writer_is_turned_away(postgres: Postgres) -> None:
     """Invariants 1 and 3: one that has an older revision or fence writes nothing."""
     held = await connect(postgres)
     try:
