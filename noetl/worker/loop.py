@@ -25,7 +25,7 @@ from noetl.worker.heartbeat import Heard, Heartbeat
 from noetl.worker.job import Failed, Job, Key, Outcome
 from noetl.worker.playbooks import Playbooks
 from noetl.worker.reports import Reports
-from noetl.worker.results import Results
+from noetl.worker.results import Results, until_away
 from noetl.worker.sandbox import Sandbox
 from noetl.worker.slots import SHORT, Slots, Taken
 
@@ -33,7 +33,7 @@ logger = logging.getLogger("noetl.worker")
 Json = Any
 T = TypeVar("T")
 PATIENCE = 30.0
-"""Seconds for which a worker that starts waits for its server, and a step for what it needs of one that is away."""
+"""Seconds for which a worker waits for its server when it starts, and when it needs a playbook to take a command."""
 DRAIN = 5.0
 """Seconds that running steps have to finish once the worker is told to stop."""
 TURN = 1.0
@@ -202,7 +202,7 @@ class Worker:
             return await self._results.send(job.key, await self._run(job, until), lambda: job.key in self._slots.running)
         with self._results.files(job) as files:
             try:
-                job = await patiently(partial(self._results.bring, job, files))
+                job = await until_away(partial(self._results.bring, job, files), lambda: job.key in self._slots.running)
             except NoetlError as error:
                 return Failed({"message": error.message, "type": error.code})
             return await self._results.send(job.key, await self._run(job, until), lambda: job.key in self._slots.running)
@@ -304,16 +304,18 @@ class Worker:
             await asyncio.wait_for(self._api.post("/api/worker/return", body), seconds)
 
     async def _fetch(self, job: Job, kind: str, name: str) -> Json:
+        """Get what a step asks for; a server that is away fails no step: it is asked again for as long as the lease is ours."""
+        ask: Callable[[], Awaitable[Json]]
         match kind:
             case "credential":
-                return await patiently(partial(self._api.credential, name))
+                ask = partial(self._api.credential, name)
             case "lease":
-                return await patiently(partial(self._confirmed, job.key))
+                ask = partial(self._confirmed, job.key)
             case "context":
-                path = f"/api/worker/context/{job.key[0]}/{quote(name, safe='')}"
-                return await patiently(partial(self._results.fetched, job.key, path))
+                ask = partial(self._results.fetched, job.key, f"/api/worker/context/{job.key[0]}/{quote(name, safe='')}")
             case _:
                 raise NotFound(f"there is nothing of kind {kind}")
+        return await until_away(ask, lambda: job.key in self._slots.running)
 
     def _spawn(self, work: Any) -> asyncio.Task[Any]:
         task: asyncio.Task[Any] = asyncio.get_running_loop().create_task(work)
