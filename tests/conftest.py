@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from engine import base_image, checkout, engine
 from kube import cluster, namespace
 from live import Live, playbooks_folder, stopping
 
@@ -22,18 +23,21 @@ from noetl.ops import postgres as embedded_postgres
 from noetl.ops import stack
 from noetl.settings import Postgres, Secret
 
-__all__ = ["cluster", "namespace"]
+__all__ = ["base_image", "checkout", "cluster", "engine", "namespace"]
 ROOT = Path(__file__).parent.parent
 TEMPLATE = "noetl_template"
+CONTAINERS = {"engine", "cluster"}
 _numbers = itertools.count(1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test by the folder that it is in."""
+    """Mark each test by the folder that it is in, and those of a Docker Engine or a cluster by what they ask for."""
     for item in items:
         tier = item.path.relative_to(ROOT / "tests").parts[0]
         if tier in ("integration", "acceptance"):
             item.add_marker(tier)
+        if CONTAINERS & set(getattr(item, "fixturenames", ())):
+            item.add_marker("containers")
 
 
 @pytest.fixture(autouse=True)

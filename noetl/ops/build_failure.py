@@ -12,6 +12,7 @@ _SHOWN = 12
 _NO_IMAGE = re.compile(
     r"pull access denied|manifest unknown|manifest for \S+ not found|no matching manifest|repository does not exist|"
     r"failed to resolve source metadata|failed to resolve reference|Error response from daemon: Get \"?https?://|"
+    r"failed to do request|failed to authorize|failed to fetch \w+ token|failed to load metadata|"
     r"registry-1\.docker\.io|auth\.docker\.io|invalid reference format",
     re.IGNORECASE,
 )

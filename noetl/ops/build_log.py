@@ -13,6 +13,8 @@ _CLASSIC_STEP = re.compile(r"Step (\d+)/(\d+) : (.*)")
 _STAGE = re.compile(r"FROM\s+(?:--platform=\S+\s+)?(\S+)(?:\s+AS\s+(\S+))?", re.IGNORECASE)
 _VERTEX = re.compile(r"#(\d+) (.*)")
 _VERTEX_TITLE = re.compile(r"\[(?:(\S+) )?(\d+)/(\d+)\] (.*)")
+_DONE = re.compile(r"DONE (\d+\.\d+)s")
+_PULLED = re.compile(r"sha256:\w+ \d|extracting ")
 _OUTPUT = re.compile(r"\d+\.\d+ (.*)")
 _LAST_STAGE = "image"
 
@@ -115,7 +117,8 @@ class BuildxLog:
         vertex, said = found[1], found[2]
         if vertex not in self._known:
             if title := _VERTEX_TITLE.fullmatch(said):
-                self._known[vertex] = Step(title[1] or _LAST_STAGE, int(title[2]), int(title[3]), title[4], now)
+                nothing_to_do = title[4].startswith("FROM ")
+                self._known[vertex] = Step(title[1] or _LAST_STAGE, int(title[2]), int(title[3]), title[4], now, cached=nothing_to_do)
                 self.steps.append(self._known[vertex])
             return []
         return self._said(vertex, said, now)
@@ -130,14 +133,18 @@ class BuildxLog:
 
     def _said(self, vertex: str, said: str, now: float) -> list[str]:
         step = self._known[vertex]
-        if said.startswith(("DONE ", "ERROR: ")) or said in ("CACHED", "CANCELED"):
+        done = _DONE.fullmatch(said)
+        if done or said.startswith("ERROR: ") or said in ("CACHED", "CANCELED"):
             if step.ended:
                 return []
-            step.ended, step.cached, step.failed = True, said == "CACHED", said.startswith("ERROR: ")
-            step.seconds = now - step.begun
+            step.ended, step.failed = True, said.startswith("ERROR: ")
+            step.cached = not step.failed and (step.cached or said == "CACHED")
+            step.seconds = float(done[1]) if done else now - step.begun
             if step.failed and not step.output:
                 step.output.append(said.removeprefix("ERROR: "))
             return [] if said == "CANCELED" else [_told(step)]
+        if _PULLED.match(said):
+            step.cached = False
         if output := _OUTPUT.fullmatch(said):
             step.output.append(output[1])
             if vertex not in self._announced:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engine import base_image, checkout, engine, git
+from engine import git
 
 import docker
 from noetl import __version__
@@ -19,7 +19,6 @@ from noetl.ops.builds import Build
 from noetl.ops.client import Client
 from noetl.settings import Postgres, Secret
 
-__all__ = ["base_image", "checkout", "engine"]
 # The dependencies are installed once on a machine, which takes a minute or two; after that they come from the cache.
 pytestmark = pytest.mark.timeout(900)
 TOKEN = "a-token-of-the-tests"
@@ -100,7 +99,7 @@ def test_what_fails_is_shown_with_its_last_lines(checkout: Path, base_image: str
     finally:
         dockerfile.write_text(before)
     assert failed.value.code == "build_failed"
-    assert "[first 2/2] RUN echo one" in failed.value.message
+    assert "2/2] RUN echo one" in failed.value.message
     assert "\n    one\n    the reason\n" in failed.value.message
     assert ".noetl/logs/build-" in failed.value.hint
 
@@ -109,7 +108,8 @@ def test_a_base_image_that_is_not_here_is_named(engine: docker.DockerClient, che
     with pytest.raises(NoetlError) as failed:
         make(checkout, "127.0.0.1:1/none:1")
     assert failed.value.code == "no_base_image", failed.value.message
-    assert failed.value.message.startswith("127.0.0.1:1/none:1 is not here and cannot be pulled")
+    assert "is not here and cannot be pulled for linux/amd64" in failed.value.message
+    assert "127.0.0.1:1" in failed.value.message
     assert "--build-arg PYTHON_IMAGE=NAME" in failed.value.hint
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import shutil
 import signal
@@ -18,7 +17,6 @@ from typing import Any
 import orjson
 import psutil
 import pytest
-from docker.errors import DockerException
 
 import docker
 from noetl.tools.container_spec import KEPT, tail
@@ -28,21 +26,6 @@ from noetl.worker.sandbox import Done, Failed
 def value(outcome: Any) -> Any:
     assert isinstance(outcome, Done), outcome
     return orjson.loads(outcome.result_json)
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[docker.DockerClient]:
-    # The client leaves a socket open where nothing listens, and whatever test runs when that is collected would fail by it.
-    if "DOCKER_HOST" not in os.environ and not Path("/var/run/docker.sock").exists():
-        pytest.skip("LOUD SKIP: no Docker Engine here: /var/run/docker.sock is missing")
-    try:
-        client = docker.from_env(timeout=30)
-        client.ping()
-    except DockerException as error:
-        gc.collect()
-        pytest.skip(f"LOUD SKIP: no Docker Engine answers: {error}")
-    yield client
-    client.close()
 
 
 @pytest.fixture(scope="module")

@@ -76,14 +76,19 @@ def test_a_base_that_is_pulled_is_no_cache_hit() -> None:
 def test_buildx() -> None:
     reader = BuildxLog()
     assert read(reader, BUILDX, failed=True) == [
-        "[deps 1/2] FROM docker.io/library/python:3.12-slim@sha256:1111: 1.0 s",
+        "[deps 1/2] FROM docker.io/library/python:3.12-slim@sha256:1111: from the cache",
         "[deps 2/2] RUN pip install x: from the cache",
-        "[stage-2 2/3] COPY a b: 1.0 s",
+        "[stage-2 2/3] COPY a b: 0.5 s",
         "[stage-2 3/3] RUN make all …",
         "[stage-2 3/3] RUN make all: FAILED after 3.0 s",
     ]
     failed = [step for step in reader.steps if step.failed]
     assert [list(step.output) for step in failed] == [["compiling", "bad thing"]]
+
+
+def test_a_base_that_buildx_pulls_is_no_cache_hit() -> None:
+    lines = ["#4 [1/2] FROM docker.io/library/python:3.12", "#4 sha256:11 1.05MB / 29.15MB 0.2s", "#4 extracting sha256:11", "#4 DONE 7.5s"]
+    assert read(BuildxLog(), lines, failed=False) == ["[image 1/2] FROM docker.io/library/python:3.12: 7.5 s"]
 
 
 def test_a_build_that_is_cut_off_failed_where_it_was() -> None:
