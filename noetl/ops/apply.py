@@ -64,7 +64,12 @@ def title(document: Document) -> str:
 
 def ordered(documents: Iterable[Document]) -> list[Document]:
     """Sort documents so that what others need comes first."""
-    return sorted(documents, key=lambda one: _ORDER.index(one["kind"]) if one["kind"] in _ORDER else len(_ORDER))
+    return sorted(documents, key=lambda one: _rank(one["kind"]))
+
+
+def after(kind: str, other: str) -> bool:
+    """Tell whether objects of a kind come after those of another."""
+    return _rank(kind) > _rank(other)
 
 
 def plan(api: Api, documents: Iterable[Document], *, take_over: bool = False, done: Sequence[Document] = ()) -> list[Change]:
@@ -206,6 +211,10 @@ def _immutable(api: Api, document: Document, error: Refused) -> NoetlError:
         advice,
         code="immutable",
     )
+
+
+def _rank(kind: str) -> int:
+    return _ORDER.index(kind) if kind in _ORDER else len(_ORDER)
 
 
 def _identity(document: Document) -> tuple[str, str, str]:

@@ -4,45 +4,32 @@ from __future__ import annotations
 
 import base64
 import secrets
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
 
 from noetl.ops.kube_api import Api, Document
 
 NAME = "noetl-secrets"
+MARK = "noetl.io/made-at-first-install"
 
 
-def keys(documents: Iterable[Document], name: str = NAME) -> list[str]:
-    """Return the keys of the Secret that documents refer to."""
-    found: dict[str, None] = {}
-
-    def look(value: Any) -> None:
-        if isinstance(value, dict):
-            reference = value.get("secretKeyRef")
-            if isinstance(reference, dict) and reference.get("name") == name and not reference.get("optional"):
-                found[str(reference["key"])] = None
-            volume = value.get("secret")
-            if isinstance(volume, dict) and volume.get("secretName") == name:
-                found.update({str(one["key"]): None for one in volume.get("items") or ()})
-            for one in value.values():
-                look(one)
-        elif isinstance(value, list):
-            for one in value:
-                look(one)
-
+def wanted(documents: Iterable[Document]) -> dict[str, str]:
+    """Return the keys that are to be in the Secret, and what each is (`token` or `key`), as the document of the Secret says."""
     for document in documents:
-        look(document)
-    return list(found)
+        annotations = document["metadata"].get("annotations") or {}
+        if document["kind"] == "Secret" and document["metadata"]["name"] == NAME and MARK in annotations:
+            pairs = (one.partition("=") for one in str(annotations[MARK]).split(",") if one)
+            return {name: made for name, _, made in pairs}
+    return {}
 
 
-def complete(api: Api, namespace: str, wanted: Iterable[str]) -> list[str]:
+def complete(api: Api, namespace: str, wanted: Mapping[str, str]) -> list[str]:
     """Give the Secret those of the keys that it lacks, each with a random value; return which. What is there stays as it is."""
     path = f"/api/v1/namespaces/{namespace}/secrets"
     found = api.find(f"{path}/{NAME}")
     missing = [key for key in wanted if found is None or key not in (found.get("data") or {})]
     if not missing:
         return []
-    data = {key: base64.b64encode(_random(key).encode()).decode() for key in missing}
+    data = {key: base64.b64encode(_random(wanted[key]).encode()).decode() for key in missing}
     if found is None:
         labels = {"app.kubernetes.io/managed-by": "noetl", "app.kubernetes.io/part-of": "noetl"}
         secret = {"apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": {"name": NAME, "labels": labels}, "data": data}
@@ -53,7 +40,5 @@ def complete(api: Api, namespace: str, wanted: Iterable[str]) -> list[str]:
     return missing
 
 
-def _random(key: str) -> str:
-    if key.endswith("ENCRYPTION_KEY"):
-        return base64.b64encode(secrets.token_bytes(32)).decode()
-    return secrets.token_urlsafe(32)
+def _random(made: str) -> str:
+    return base64.b64encode(secrets.token_bytes(32)).decode() if made == "key" else secrets.token_urlsafe(32)

@@ -60,6 +60,8 @@ class _Watch:
             self._progress(line)
         if is_up(seen.workload):
             return True
+        if not is_observed(seen.workload):
+            return False
         if unstuck := _unstuck(self._api, seen):
             self._progress(unstuck)
         found = findings(seen, lambda pod: _logs(self._api, pod), self._began)
@@ -90,16 +92,17 @@ def look(api: Api, document: Document) -> Seen:
     meta = document["metadata"]
     namespace = meta["namespace"]
     workload = api.request("GET", api.path(document))
-    events = api.items(f"/api/v1/namespaces/{namespace}/events")
+    events = sorted(api.items(f"/api/v1/namespaces/{namespace}/events"), key=_moment)
     selector = workload["spec"].get("selector", {}).get("matchLabels") or {}
     labels = ",".join(f"{key}={value}" for key, value in selector.items())
     pods = api.items(f"/api/v1/namespaces/{namespace}/pods", labels)
     mine = {workload["metadata"]["uid"], *(one["metadata"]["uid"] for one in pods)}
     newest: Callable[[Document], bool] = lambda pod: True  # noqa: E731 - a Job's pods are all its own
-    if workload["kind"] == "Deployment":
+    if not is_observed(workload):
+        newest = lambda pod: False  # noqa: E731 - what is there is of the form before
+    elif workload["kind"] == "Deployment":
         sets = api.items(f"/apis/apps/v1/namespaces/{namespace}/replicasets", labels)
-        revision = (workload["metadata"].get("annotations") or {}).get("deployment.kubernetes.io/revision")
-        current = [one for one in sets if (one["metadata"].get("annotations") or {}).get("deployment.kubernetes.io/revision") == revision]
+        current = [one for one in sets if _revision(one) == _revision(workload)]
         mine |= {one["metadata"]["uid"] for one in current}
         marks = {one["metadata"]["labels"].get("pod-template-hash") for one in current}
         newest = lambda pod: pod["metadata"]["labels"].get("pod-template-hash") in marks  # noqa: E731
@@ -125,12 +128,18 @@ def look(api: Api, document: Document) -> Seen:
     )
 
 
+def is_observed(workload: Document) -> bool:
+    """Tell whether its controller has seen a workload's newest form; until then its status is of the form before."""
+    observed = workload.get("status", {}).get("observedGeneration", 0)
+    return workload["kind"] == "Job" or bool(observed >= workload["metadata"].get("generation", 0))
+
+
 def is_up(workload: Document) -> bool:
     """Tell whether a workload is all there, in its newest form."""
     status = workload.get("status", {})
     if workload["kind"] == "Job":
         return _condition(workload, "Complete")
-    if status.get("observedGeneration", 0) < workload["metadata"].get("generation", 0):
+    if not is_observed(workload):
         return False
     wanted = workload["spec"].get("replicas", 1)
     updated = status.get("updatedReplicas", 0)
@@ -147,7 +156,7 @@ def has_failed(workload: Document) -> bool:
 
 def findings(seen: Seen, logs: Callable[[Document], Mapping[str, str]], since: str = "") -> list[Finding]:
     """Return why a workload is not up yet, as far as anything says so."""
-    events = [one for one in seen.events if str(one.get("lastTimestamp") or one.get("eventTime") or "") >= since]
+    events = [one for one in seen.events if _moment(one) >= since]
     found = [diagnosis.of_workload(seen.workload, events)]
     found += [diagnosis.of_claim(one, seen.events) for one in seen.claims]
     found += [diagnosis.of_pod(one, seen.events, logs(one)) for one in seen.pods]
@@ -201,6 +210,14 @@ def _logs(api: Api, pod: Document) -> dict[str, str]:
                 continue
             found[status["name"]] = text.decode(errors="replace")
     return found
+
+
+def _moment(event: Document) -> str:
+    return str(event.get("lastTimestamp") or event.get("eventTime") or "")
+
+
+def _revision(document: Document) -> str:
+    return str((document["metadata"].get("annotations") or {}).get("deployment.kubernetes.io/revision"))
 
 
 def _condition(workload: Document, kind: str) -> bool:

@@ -216,15 +216,17 @@ def test_ten_records_are_kept_and_the_last_good_one(cluster: Api, namespace: str
 
 
 def test_secrets_are_made_once(cluster: Api, namespace: str) -> None:
-    env = [
-        {"name": key, "valueFrom": {"secretKeyRef": {"name": generated.NAME, "key": key}}} for key in ("NOETL_ENCRYPTION_KEY", "NATS_TOKEN")
-    ]
-    documents = [deployment(namespace, env=env)]
-    wanted = generated.keys(documents)
+    def secret(keys: str) -> Document:
+        meta = {"name": generated.NAME, "namespace": namespace, "annotations": {generated.MARK: keys}}
+        return {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "type": "Opaque"}
+
+    wanted = generated.wanted([config_map(namespace), secret("NOETL_ENCRYPTION_KEY=key,NATS_TOKEN=token")])
+    assert wanted == {"NOETL_ENCRYPTION_KEY": "key", "NATS_TOKEN": "token"}
     assert generated.complete(cluster, namespace, wanted) == ["NOETL_ENCRYPTION_KEY", "NATS_TOKEN"]
     data = cluster.find(f"/api/v1/namespaces/{namespace}/secrets/noetl-secrets")["data"]
     assert len(base64.b64decode(base64.b64decode(data["NOETL_ENCRYPTION_KEY"]))) == 32
     assert generated.complete(cluster, namespace, wanted) == []
-    assert generated.complete(cluster, namespace, [*wanted, "MORE"]) == ["MORE"]
+    assert generated.complete(cluster, namespace, {**wanted, "MORE": "token"}) == ["MORE"]
+    apply_all(cluster, [secret("NOETL_ENCRYPTION_KEY=key")])
     after = cluster.find(f"/api/v1/namespaces/{namespace}/secrets/noetl-secrets")["data"]
     assert {key: after[key] for key in data} == data and set(after) == {*data, "MORE"}
