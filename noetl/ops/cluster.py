@@ -79,7 +79,30 @@ def deploy(api: Api, namespace: str, new: Revision, options: Options, what: str 
         return Deployed(revisions[-1].number, kept=[title(one) for one in kept])
     _make_namespace(api, namespace, changes, options)
     with lease.held(api, namespace, what):
-        return _recorded(api, namespace, new, options)
+        return recorded(api, namespace, new, options)
+
+
+def recorded(api: Api, namespace: str, new: Revision, options: Options) -> Deployed:
+    """Make the changes, with a record of how it went, for one who holds the lock."""
+    revisions = revision.history(api, namespace)
+    for key in generated.complete(api, namespace, generated.wanted(new.documents)):
+        options.progress(f"secret/{generated.NAME}: made {key}")
+    changes, gone, kept = plan(api, namespace, new.documents, options)
+    record = replace(new, number=revisions[-1].number + 1 if revisions else 1)
+    revision.begin(api, namespace, record)
+    try:
+        changed = _brought(api, changes, options)
+        deleted = apply.remove(api, gone, options.progress)
+    except BaseException as error:
+        with contextlib.suppress(Exception):
+            note = record.note if isinstance(error, Exception) else "interrupted"
+            revision.end(api, namespace, replace(record, note=note), "failed")
+        good = revision.current(revisions)
+        if isinstance(error, rollout.NotComing) and options.roll_back:
+            error.message += f"\n  {_gone_back(api, namespace, record, good, options)}"
+        raise
+    revision.end(api, namespace, record, "deployed")
+    return Deployed(record.number, changed, deleted, [title(one) for one in kept])
 
 
 def rollback(api: Api, namespace: str, number: int | None, options: Options) -> Deployed:
@@ -110,36 +133,13 @@ def remove(api: Api, namespace: str, options: Options, *, volumes: bool = False)
     return removed, [title(one) for one in left if api.find(api.path(one)) is not None]
 
 
-def _recorded(api: Api, namespace: str, new: Revision, options: Options) -> Deployed:
-    """Make the changes under the lock, with a record of how it went."""
-    revisions = revision.history(api, namespace)
-    for key in generated.complete(api, namespace, generated.wanted(new.documents)):
-        options.progress(f"secret/{generated.NAME}: made {key}")
-    changes, gone, kept = plan(api, namespace, new.documents, options)
-    record = replace(new, number=revisions[-1].number + 1 if revisions else 1)
-    revision.begin(api, namespace, record)
-    try:
-        changed = _brought(api, changes, options)
-        deleted = apply.remove(api, gone, options.progress)
-    except BaseException as error:
-        with contextlib.suppress(Exception):
-            note = record.note if isinstance(error, Exception) else "interrupted"
-            revision.end(api, namespace, replace(record, note=note), "failed")
-        good = revision.current(revisions)
-        if isinstance(error, rollout.NotComing) and options.roll_back:
-            error.message += f"\n  {_gone_back(api, namespace, record, good, options)}"
-        raise
-    revision.end(api, namespace, record, "deployed")
-    return Deployed(record.number, changed, deleted, [title(one) for one in kept])
-
-
 def _gone_back(api: Api, namespace: str, failed: Revision, good: Revision | None, options: Options) -> str:
     """Bring the last good revision back after one that failed, and say so."""
     if good is None:
         return "it stays as it is: there is no earlier revision to go back to"
     options.progress(f"going back to revision {good.number}")
     note = f"back to revision {good.number}, after revision {failed.number} did not come up"
-    back = _recorded(api, namespace, replace(good, note=note, status="deploying"), replace(options, roll_back=False, take_over=True))
+    back = recorded(api, namespace, replace(good, note=note, status="deploying"), replace(options, roll_back=False, take_over=True))
     return f"revision {good.number} is back, as revision {back.revision}"
 
 
@@ -147,7 +147,7 @@ def _brought(api: Api, changes: Sequence[Change], options: Options) -> list[str]
     """Make the changes in three parts, each waited for: what others stand on, the Jobs, everything else."""
     written = []
     parts = [
-        [one for one in changes if _rank(one.document) <= 0],
+        [one for one in changes if _rank(one.document) < 0],
         [one for one in changes if one.document["kind"] == "Job"],
         [one for one in changes if _rank(one.document) > 0],
     ]

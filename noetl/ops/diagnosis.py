@@ -183,10 +183,12 @@ def _ended(pod: Document, status: Document, ended: Document, events: Sequence[Do
         return Finding(_title(pod), "out of memory", f"container {status['name']} was killed; its limit is {limit}", advice, patience)
     killed = [str(one.get("message")) for one in events if one.get("reason") == "Unhealthy" and _kills(str(one.get("message")))]
     if killed and ended.get("exitCode") in (137, 143):
-        advice = f"see what it does meanwhile: inv k8s.logs {name}"
+        advice = f"see what it does meanwhile: inv k8s.logs --name {name}"
         return Finding(_title(pod), "it is killed because its probe fails", f"{killed[-1]}{_after(log)}", advice, patience)
     cause = f"it crashes: exit code {ended.get('exitCode')}" + (f", {again} times so far" if again > 1 else "")
-    return Finding(_title(pod), cause, _lines(log) or "it wrote nothing", f"all of its log: inv k8s.logs {name} --previous", patience)
+    return Finding(
+        _title(pod), cause, _lines(log) or "it wrote nothing", f"all of its log: inv k8s.logs --name {name} --previous", patience
+    )
 
 
 def _architecture(pod: Document, status: Document, evidence: str) -> Finding:
@@ -199,7 +201,7 @@ def _not_ready(pod: Document, events: Sequence[Document]) -> Finding | None:
     failed = [str(one.get("message")) for one in events if one.get("reason") == "Unhealthy"]
     if ready or not failed:
         return None
-    advice = f"see what it does meanwhile: inv k8s.logs {pod['metadata']['name']}"
+    advice = f"see what it does meanwhile: inv k8s.logs --name {pod['metadata']['name']}"
     return Finding(_title(pod), "its probe fails", failed[-1], advice, 90)
 
 

@@ -42,7 +42,7 @@ class Refused(NoetlError):
         self.said = str(answer.get("message") or body[:300].decode(errors="replace") or "no reason given")
         hint = {
             401: "the kubeconfig's credentials are no longer taken: log in to the cluster again",
-            403: "ask for that right, or take a context that has it: inv k8s.target CONTEXT",
+            403: "ask for that right, or take a context that has it: inv k8s.target --context CONTEXT",
         }.get(status, "")
         super().__init__(f"{where}: the cluster answers {status}: {self.said}", hint)
 
@@ -115,6 +115,18 @@ class Api:
             raise
         return True
 
+    def connect(self, namespace: str, pod: str, port: int) -> Any:
+        """Open a connection to a pod's port, through the cluster's API; it is used like a socket."""
+        from kubernetes.client.exceptions import ApiException
+        from kubernetes.stream import portforward
+
+        core = _client.CoreV1Api(_client.ApiClient(self._settings))
+        try:
+            found = portforward(core.connect_get_namespaced_pod_portforward, pod, namespace, ports=str(port))
+        except ApiException as error:
+            raise Unavailable(f"pod {pod} cannot be reached: {error.reason}", "see how it is: inv k8s.status") from error
+        return found.socket(port)
+
     def now(self) -> datetime:
         """Return the time by the cluster's clock: whoever compares times that others wrote has to have one clock with them."""
         return datetime.now(UTC) + self._ahead
@@ -157,7 +169,7 @@ class Api:
             reason = getattr(error, "reason", None) or error
             raise Unavailable(
                 f"the cluster at {self.url} (context {self.context}) does not answer: {reason}",
-                "is it up, and does this machine reach it? Another one: inv k8s.target CONTEXT",
+                "is it up, and does this machine reach it? Another one: inv k8s.target --context CONTEXT",
             ) from error
         if date := answer.headers.get("date"):
             self._ahead = parsedate_to_datetime(date) - datetime.now(UTC)

@@ -74,7 +74,7 @@ class _Watch:
             raise not_coming(seen, worst)
         if late or failed:
             message = f"{line}: not up after {self._timeout:.0f} s" if late else f"{name} has failed"
-            raise NotComing(message, f"see its pods: inv k8s.status, and what they say: inv k8s.logs {document['metadata']['name']}")
+            raise NotComing(message, f"see its pods: inv k8s.status, and what they say: inv k8s.logs --name {document['metadata']['name']}")
         return False
 
     def _lasted(self, workload: str, found: list[Finding]) -> dict[Finding, float]:
@@ -165,11 +165,12 @@ def findings(seen: Seen, logs: Callable[[Document], Mapping[str, str]], since: s
 
 def described(seen: Seen) -> str:
     """Return how far a workload is, in a line: what is ready, and its pods by state."""
-    states = Counter(diagnosis.state(one) for one in seen.pods)
+    job = seen.workload["kind"] == "Job"
+    states = Counter("running" if job and diagnosis.state(one) == "ready" else diagnosis.state(one) for one in seen.pods)
     pods = ", ".join(f"{count} {name}" for name, count in sorted(states.items())) or "none yet"
     former = sum(diagnosis.state(one) == "ready" for one in seen.former)
     still = f"; {former} of the revision before" if former else ""
-    if seen.workload["kind"] == "Job":
+    if job:
         return f"{title(seen.workload)}: {'done' if is_up(seen.workload) else pods}"
     return f"{title(seen.workload)}: {'up, ' if is_up(seen.workload) else ''}{pods} of {seen.workload['spec'].get('replicas', 1)}{still}"
 

@@ -56,12 +56,12 @@ def connect(environment: str = "") -> Api:
     if target is None:
         known, current = kube_api.contexts()
         if current not in known:
-            raise UsageError("no target is pinned, and the kubeconfig has no current context", f"inv k8s.target CONTEXT{flag}")
+            raise UsageError("no target is pinned, and the kubeconfig has no current context", f"inv k8s.target --context CONTEXT{flag}")
         api = kube_api.Api(current)
         if urlsplit(api.url).hostname not in _HERE:
             raise UsageError(
                 f"no target is pinned, and the current context {current} leads to {api.url}, which is not on this machine",
-                f"if that is the one: inv k8s.target {current}{flag}",
+                f"if that is the one: inv k8s.target --context {current}{flag}",
             )
         _pin(api, environment)
         return api
@@ -71,7 +71,7 @@ def connect(environment: str = "") -> Api:
         raise UsageError(
             f"context {target.context} now leads to another cluster: pinned is {target.url} (UID {target.uid}), "
             f"it leads to {now.url} (UID {now.uid})",
-            f"if you mean the new one: inv k8s.target {target.context}{flag}",
+            f"if you mean the new one: inv k8s.target --context {target.context}{flag}",
         )
     return api
 
@@ -102,4 +102,4 @@ def _all() -> dict[str, dict[str, str]]:
         found: dict[str, dict[str, str]] = json.loads(FILE.read_text())
         return {name: {key: str(one[key]) for key in ("context", "url", "uid")} for name, one in found.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f"{FILE} cannot be read: {error}", "delete it, then: inv k8s.target CONTEXT") from error
+        raise UsageError(f"{FILE} cannot be read: {error}", "delete it, then: inv k8s.target --context CONTEXT") from error

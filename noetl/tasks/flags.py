@@ -11,3 +11,4 @@ LOGS = {
     "since": "the lines since then: 10m, 2h, 1d ago, or a time like 2026-01-31T09:00:00Z (without Z it is local)",
 }
 FOREGROUND = {"foreground": "stay in front: log here, pass signals on, end with it (as a container's first process it always does)"}
+ENVIRONMENT = {"env": "the environment: k8s/ENV.yaml over the values, and a target of its own"}

@@ -55,11 +55,16 @@ def build(
         tag=tag,
         registry=registry,
         push_to_registry=push,
-        build_args=dict(_pair(one) for one in build_arg or []),
+        build_args=pairs(build_arg or []),
         network=network,
         progress=note,
     )
     say(answers.as_json(asdict(built)) if json else built.reference)
+
+
+def pairs(given: list[str]) -> dict[str, str]:
+    """Read the NAME=VALUE of --build-arg."""
+    return dict(_pair(one) for one in given)
 
 
 def _pair(text: str) -> tuple[str, str]:

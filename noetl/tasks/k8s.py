@@ -7,8 +7,25 @@ from pathlib import Path
 from invoke.context import Context
 
 from noetl.tasks.flags import JSON
+from noetl.tasks.k8s_deploys import deploy, diff, redeploy, remove, reset, rollback
+from noetl.tasks.k8s_views import forward, history, logs, status, target
 from noetl.tasks.verb import note, say, verb
 
+__all__ = [
+    "deploy",
+    "diff",
+    "forward",
+    "history",
+    "logs",
+    "redeploy",
+    "remove",
+    "render",
+    "reset",
+    "rollback",
+    "status",
+    "target",
+    "values",
+]
 VALUES = {
     "env": "the environment: k8s/ENV.yaml is laid over k8s/values.yaml",
     "set": "key=value laid over the values, any number of times: worker.replicas=3",

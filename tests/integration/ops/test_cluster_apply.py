@@ -37,7 +37,7 @@ def test_a_pinned_context_that_leads_elsewhere_is_refused(cluster: Api) -> None:
     with pytest.raises(UsageError) as refused:
         target.connect()
     assert "now leads to another cluster: pinned is https://10.0.0.1:6443 (UID another)" in refused.value.message
-    assert refused.value.hint == f"if you mean the new one: inv k8s.target {pinned.context}"
+    assert refused.value.hint == f"if you mean the new one: inv k8s.target --context {pinned.context}"
     target.pin(pinned.context)
     assert target.connect().url == pinned.url
     assert Path(kubeconfig()).read_bytes() == before

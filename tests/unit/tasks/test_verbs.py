@@ -29,6 +29,8 @@ def test_the_verbs_are_there() -> None:
     assert names >= {f"worker.{one}" for one in ("start", "stop", "restart", "roll", "list", "logs")}
     assert names >= {f"host.{one}" for one in ("install", "rollback", "list", "bundle")}
     assert names >= {f"db.{one}" for one in ("init", "validate", "reset")}
+    deploys = ("target", "diff", "deploy", "redeploy", "rollback", "remove", "reset", "status", "history", "logs", "forward")
+    assert names >= {f"k8s.{one}" for one in deploys}
     assert names >= {f"catalog.{one}" for one in ("register", "list", "get", "validate")}
     assert names >= {
         f"execution.{one}" for one in ("list", "get", "status", "cancel", "pause", "resume", "retry", "why", "events", "follow")
