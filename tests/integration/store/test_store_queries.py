@@ -99,6 +99,55 @@ async def test_invariant_6_listed_leases_are_found_by_their_keys(postgres: Postg
         await held.close()
 
 
+async def test_a_transition_finds_its_rows_by_their_keys_whatever_its_plans_were_made_from(postgres: Postgres) -> None:
+    """Invariant 6: its plans are made once, on empty tables here, and serve when many commands of others wait and run."""
+    held = await connect(postgres)
+    try:
+        transition = await held.prepare(store.queries()["apply"])
+
+        async def apply(*, ended: list[object] | None = None, revoked: object = (), withdrawn: object = (), stopped: object = ()) -> int:
+            nothing: list[object] = []
+            given = (nothing, nothing, ended or nothing, *[nothing] * 7, list(revoked), list(withdrawn), list(stopped), LEASE)  # type: ignore[call-overload]
+            return len(await transition.fetch(*given))
+
+        await apply(revoked=[1], withdrawn=[1], stopped=[(1, 1)])
+        await held.execute(
+            """
+            INSERT INTO catalog (path, version, name, content, content_hash) VALUES ('p', 1, 'p', '', '');
+            INSERT INTO execution (execution_id, catalog_id, path, version, status, state, payload, workload, start_time)
+            SELECT n, 1, 'p', 1, 'RUNNING', '{}', '{}', '{}', now() FROM generate_series(1, 200) n;
+            INSERT INTO command (execution_id, command_id, run_id, step, kind, pool, status, worker_id, fence)
+            SELECT e, c, 1 + c % 2, 's', 'python', 'default', CASE WHEN c % 4 < 2 THEN 'waiting' ELSE 'running' END, 'w', 1
+            FROM generate_series(1, 200) e, generate_series(1, 100) c;
+            """
+        )
+        before = await read(held)
+        assert await apply(withdrawn=[7]) == 50
+        await apply(stopped=[(8, 1)])
+        await apply(revoked=[9])
+        await apply(ended=[(10, 2, 1, "done", "null", None, 1, None)])
+        statuses = "SELECT status, count(*) FROM command WHERE execution_id = $1 GROUP BY 1 ORDER BY 1"
+        found = {eid: [tuple(row) for row in await held.fetch(statuses, eid)] for eid in (7, 8, 9, 10)}
+        assert found == {
+            7: [("cancelled", 50), ("running", 50)],
+            8: [("cancelled", 50), ("running", 25), ("waiting", 25)],
+            9: [("cancelled", 100)],
+            10: [("done", 1), ("running", 49), ("waiting", 50)],
+        }
+        assert await read(held) - before < 2000
+    finally:
+        await held.close()
+
+
+async def read(held: asyncpg.Connection) -> int:
+    """Return how many rows of commands were read so far, in whatever way."""
+    await held.execute("SELECT pg_stat_force_next_flush()")
+    await held.fetchval("SELECT 1")
+    scans = "SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE relname = 'command'"
+    rows = await held.fetchval(scans) + await held.fetchval("SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname = 'command'")
+    return int(rows)
+
+
 def full_scans(plan: dict[str, object]) -> list[object]:
     """Return where a plan reads all commands."""
     here = [plan] if plan["Node Type"] == "Seq Scan" and plan.get("Relation Name") == "command" else []
