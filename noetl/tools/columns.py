@@ -14,6 +14,8 @@ import asyncpg
 from noetl.playbook.arguments import parse_json_text
 from noetl.tools.base import Json, ToolError
 
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+"""A NUL as JSON has it, and not a backslash before the letters u0000."""
 _PART = re.compile(r'\s*(?:"((?:[^"]|"")+)"|([^".]+?))\s*(?:\.|\Z)')
 _KIND = """
     format_type(t.oid, -1) AS type,
@@ -114,7 +116,8 @@ def as_text(value: Any, kind: Type) -> str | None:
     if value is None:
         return None
     if kind.is_json:
-        return _checked(value if isinstance(value, str) and parse_json_text(value) is not value else _json(value))
+        text = value if isinstance(value, str) and parse_json_text(value) is not value else _json(value)
+        return _checked(text, escaped=kind.name == "jsonb")
     if kind.category == "A":
         value = parse_json_text(value)
         if isinstance(value, (list, tuple)):
@@ -159,8 +162,8 @@ def _element(item: Any) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def _checked(text: str) -> str:
-    if "\0" in text:
+def _checked(text: str, *, escaped: bool = False) -> str:
+    if "\0" in text or (escaped and _NUL.search(text)):
         raise ToolError("a value has a NUL character, which PostgreSQL cannot hold", type="value")
     return text
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import asyncpg
-import orjson
 
+from noetl.engine.value import dumps, loads
 from noetl.tools import credential
 from noetl.tools.base import Call, Json, ToolError
 
@@ -98,7 +98,7 @@ async def _opened(target: Target, call: Call) -> asyncpg.Connection:
             reason = reason.replace(target.password, "***")
         raise ToolError(f"no connection to PostgreSQL at {target.where}: {reason}", type="connection") from error
     for name in ("json", "jsonb"):
-        await connection.set_type_codec(name, encoder=_json_text, decoder=orjson.loads, schema="pg_catalog")
+        await connection.set_type_codec(name, encoder=_json_text, decoder=loads, schema="pg_catalog")
     return connection
 
 
@@ -133,4 +133,4 @@ def _literal(text: str) -> str:
 
 
 def _json_text(value: Any) -> str:
-    return value if isinstance(value, str) else orjson.dumps(value).decode()
+    return value if isinstance(value, str) else dumps(value).decode()
