@@ -17,7 +17,7 @@ from noetl.engine.state import State
 from noetl.engine.value import Stored, Value, loads
 from noetl.errors import NoetlError, NotFound, TooLarge, Unavailable
 from noetl.playbook.duration import seconds
-from noetl.playbook.expression import Templates, is_plain
+from noetl.playbook.expression import Templates, is_plain, is_template
 from noetl.playbook.inputs import check_payload
 from noetl.playbook.mistakes import nearest
 from noetl.playbook.model import Tool
@@ -121,23 +121,13 @@ class Children:
         parent = await runtime.committer.execution(execution_id)
         if parent.depth >= MAX_DEPTH:
             raise NoetlError(f"sub-playbooks are nested more than {MAX_DEPTH} deep", code="too_deep")
-        if command_id not in parent.commands:
-            await runtime.loader.command(parent, command_id)
-        content = await runtime.contents.command(parent, command_id, 1, 1)
-        for path, address, size in content.get("stored", ()):
-            where = content
-            for name in path[:-1]:
-                where = where[name]
-            where[path[-1]] = orjson.Fragment(await runtime.chunks.text(Stored(place_of(address), size), MAX_SCOPE))
-        step = parent.plan.steps[content["step"]].step
-        assert step.tool is not None
-        config, args = await self._rendered(parent, step.tool, step.args, content)
+        config, args = await self._asked(parent, command_id)
         path, version = str(config.get("path")), str(config.get("version") or "")
         row = await runtime.database.row("catalog_entry", None, path, int(version) if version.isdigit() else None)
         if row is None:
             raise NotFound(f"there is no playbook {path}", "register it: noetl catalog register FILE")
         plan = await runtime.loader.plan(row["catalog_id"])
-        wanted = step.tool.config.get("return_step")
+        wanted = config.get("return_step")
         if wanted and wanted not in plan.step_names:
             raise NotFound(f"the sub-playbook {path} has no step {wanted} to return", nearest(str(wanted), plan.step_names))
         check_payload(plan.playbook.inputs, plan.playbook.workload, args, f"the sub-playbook {path}")
@@ -157,6 +147,21 @@ class Children:
             variables={},
         )
 
+    async def _asked(self, parent: Execution, command_id: int) -> tuple[dict[str, Json], dict[str, Json]]:
+        """Return what a command asks for, rendered: its tool's config, and its args."""
+        runtime = self._runtime
+        if command_id not in parent.commands:
+            await runtime.loader.command(parent, command_id)
+        content = await runtime.contents.command(parent, command_id, 1, 1)
+        for path, address, size in content.get("stored", ()):
+            where = content
+            for name in path[:-1]:
+                where = where[name]
+            where[path[-1]] = orjson.Fragment(await runtime.chunks.text(Stored(place_of(address), size), MAX_SCOPE))
+        step = parent.plan.steps[content["step"]].step
+        assert step.tool is not None
+        return await self._rendered(parent, step.tool, step.args, content)
+
     async def _rendered(
         self, parent: Execution, tool: Tool, step_args: Mapping[str, Json], content: Mapping[str, Json]
     ) -> tuple[dict[str, Json], dict[str, Json]]:
@@ -175,7 +180,7 @@ class Children:
         payload = await self._render(envelopes, tool.config.get("payload"), scope)
         written = await self._render(envelopes, {**tool.args, **step_args}, scope)
         args = {**(payload if isinstance(payload, dict) else {}), **written, **run_args}
-        config = {name: tool.config.get(name) for name in ("path", "version")}
+        config = {name: tool.config.get(name) for name in ("path", "version", "return_step")}
         rendered: dict[str, Json] = await self._render(envelopes, config, {**scope, **args, "args": args, **own})
         return rendered, args
 
@@ -199,6 +204,8 @@ class Children:
         tool = parent.plan.steps[command["step"]].step.tool
         state = loads(child["state"])
         wanted = tool.config.get("return_step") if tool is not None else None
+        if is_template(wanted):
+            wanted = (await self._asked(parent, command_id))[0].get("return_step")
         reader = await runtime.loader.execution(child_id)
         step = wanted or state.get("last_step")
         result = Value.of(None)

@@ -69,13 +69,15 @@ class Web:
 
     @web.middleware
     async def _watch(self, request: web.Request, handler: Any) -> web.StreamResponse:
-        text = await request.text()
         kind = request.content_type
+        # A body in parts can be read once only.
+        parts = dict(await request.post()) if kind == "multipart/form-data" else None
+        text = await request.text() if parts is None else ""
         document = None
         if kind == "application/json" and text:
             with contextlib.suppress(ValueError):
                 document = json.loads(text)
-        form = dict(await request.post()) if kind in ("application/x-www-form-urlencoded", "multipart/form-data") else {}
+        form = parts or (dict(await request.post()) if kind == "application/x-www-form-urlencoded" else {})
         self.seen.append(
             {
                 "method": request.method,
