@@ -115,13 +115,22 @@ async def _run(server: uvicorn.Server, runtime: Runtime) -> int:
 
     def stop() -> None:
         logger.info("the server stops")
+        runtime.leaving.set()
         runtime.stopping.set()
         runtime.listeners.close()
         runtime.parked.close()
         server.should_exit = True
 
+    def leave() -> None:
+        if runtime.leaving.is_set() or not runtime.settings.leave_seconds:
+            stop()
+            return
+        logger.info("the server stops in %g s, when nobody is sent here any more", runtime.settings.leave_seconds)
+        runtime.leaving.set()
+        loop.call_later(runtime.settings.leave_seconds, stop)
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
+        loop.add_signal_handler(number, leave)
     await server.serve()
     return 0 if server.started else 3
 

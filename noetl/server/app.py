@@ -41,7 +41,7 @@ def create_app(runtime: Runtime) -> Gate:
 
     direct = {path: partial(handle, runtime) for path, handle in DIRECT.items()}
     settings = runtime.settings
-    return Gate(api, direct, runtime.token, settings.max_request, settings.max_result + settings.max_request)
+    return Gate(api, direct, runtime.token, settings.max_request, settings.max_result + settings.max_request, runtime.leaving)
 
 
 async def _ours(request: Request, error: Exception) -> Response:

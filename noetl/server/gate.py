@@ -64,18 +64,22 @@ class Gate:
         token: Secret,
         max_request: int,
         max_report: int,
+        leaving: asyncio.Event,
     ) -> None:
         self._app = app
         self._direct = direct
         self._expected = b"Bearer " + token.reveal().encode()
         self._max_request = max_request
         self._max_report = max_report
+        self._leaving = leaving
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if self._leaving.is_set():
+            send = _last(send)
         started = False
 
         async def watched(message: MutableMapping[str, Any]) -> None:
@@ -136,6 +140,17 @@ class Gate:
             return message
 
         return counted
+
+
+def _last(send: Send) -> Send:
+    """Let an answer be its connection's last: whoever asks again is to ask another server."""
+
+    async def last(message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
+        await send(message)
+
+    return last
 
 
 async def answer_error(send: Send, error: NoetlError) -> None:

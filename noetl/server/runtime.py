@@ -80,6 +80,7 @@ class Runtime:
         self.pauses = Pauses(self)
         self.sweeper = Sweeper(self)
         self.waiting: set[str] = set()
+        self.leaving = asyncio.Event()
         self.stopping = asyncio.Event()
         self._node = random.SystemRandom().randrange(4096)
         self._sequence = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import re
 import signal
 from collections.abc import Callable, Iterator
@@ -79,3 +80,35 @@ def test_the_scaler_counts_what_waits_and_runs(own: Live) -> None:
     own.until(lambda: own.sql(query) == [{"count": 1}], "the command waits")
     own.api.post(f"/api/executions/{execution_id}/cancel", {})
     own.until(lambda: own.sql(query) == [{"count": 0}], "it waits no more")
+
+
+def test_a_server_that_leaves_serves_on_and_ends_each_connection(own: Live) -> None:
+    server = own.server({"NOETL_LEAVE_SECONDS": "600"})
+    own.worker("w1")
+    host, _, port = server.url.removeprefix("http://").partition(":")
+    kept = http.client.HTTPConnection(host, int(port), timeout=10)
+    headers = {"Authorization": f"Bearer {own.token.reveal()}"}
+
+    def ask(path: str = "/api/executions") -> tuple[int, str | None]:
+        kept.request("GET", path, headers=headers)
+        answer = kept.getresponse()
+        answer.read()
+        return answer.status, answer.getheader("connection")
+
+    assert ask() == (200, None)
+    server.send(signal.SIGTERM)
+    own.until(lambda: not own.api.answers("/ready"), "it is not ready any more")
+    assert ask() == (200, "close")
+    assert ask() == (200, "close"), "on a new connection"
+    assert own.run(PLAYBOOK)["status"] == "COMPLETED"
+    server.send(signal.SIGTERM)
+    own.until(lambda: not server.alive, "it has stopped, told twice")
+    assert server.process.returncode == 0
+
+
+def test_a_server_that_leaves_stops_when_its_time_is_over(own: Live) -> None:
+    server = own.server({"NOETL_LEAVE_SECONDS": "0.5"})
+    server.send(signal.SIGTERM)
+    own.until(lambda: not server.alive, "it has stopped")
+    assert server.process.returncode == 0
+    assert "stops in 0.5 s" in server.said()
