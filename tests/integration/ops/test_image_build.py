@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -35,7 +39,8 @@ def make(checkout: Path, base: str, **more: Any) -> tuple[Build, list[str]]:
 def built(engine: docker.DockerClient, checkout: Path, base_image: str) -> Iterator[Build]:
     made, _ = make(checkout, base_image)
     yield made
-    engine.images.remove(made.tag, force=True)
+    # What it was made of stays: the next build of this machine has it in its cache.
+    engine.images.remove(made.tag, force=True, noprune=True)
 
 
 def test_what_was_built_is_recorded_and_git_sees_none_of_it(built: Build, checkout: Path, engine: docker.DockerClient) -> None:
@@ -149,8 +154,13 @@ def healthy(container: Any) -> bool:
     return bool(container.exec_run(["python", "-m", "noetl.ops.health"]).exit_code == 0)
 
 
+@pytest.mark.parametrize(
+    ("serves", "works"),
+    [(None, ["python", "-m", "noetl.worker"]), (["noetl", "server", "start", "--init-db"], ["noetl", "worker", "start"])],
+    ids=["as it is", "with verbs"],
+)
 def test_it_serves_and_works_read_only_and_as_nobody_in_particular(
-    built: Build, started: Callable[..., Any], postgres: Postgres, nats_url: Secret
+    built: Build, started: Callable[..., Any], postgres: Postgres, nats_url: Secret, serves: list[str] | None, works: list[str]
 ) -> None:
     port = ports.free()
     url = f"http://127.0.0.1:{port}"
@@ -164,7 +174,7 @@ def test_it_serves_and_works_read_only_and_as_nobody_in_particular(
         "NOETL_API_TOKEN": TOKEN,
         "NOETL_PORT": str(port),
     }
-    server = started(built.tag, **where)
+    server = started(built.tag, serves, **where)
     client = Client(url, Secret(TOKEN))
     until(lambda: client.answers("/ready"), server)
     with pytest.raises(Unauthorized):
@@ -172,7 +182,7 @@ def test_it_serves_and_works_read_only_and_as_nobody_in_particular(
     assert healthy(server)
     assert server.exec_run(["id", "-u"]).output == b"10001\n"
     assert server.exec_run(["sh", "-c", "touch /opt/noetl/x"]).exit_code != 0
-    worker = started(built.tag, ["python", "-m", "noetl.worker"], NOETL_SERVER_URL=url, NOETL_API_TOKEN=TOKEN)
+    worker = started(built.tag, works, NOETL_SERVER_URL=url, NOETL_API_TOKEN=TOKEN)
     until(lambda: [one["status"] for one in client.get("/api/workers")["workers"]] == ["ready"], worker)
     until(lambda: healthy(worker), worker)
     entry = client.post("/api/catalog/register", {"content": PLAYBOOK})
@@ -181,6 +191,45 @@ def test_it_serves_and_works_read_only_and_as_nobody_in_particular(
     for container in (worker, server):
         container.stop(timeout=20)
         assert container.wait()["StatusCode"] == 0, container.logs().decode()
+
+
+def test_without_an_engine_it_says_what_to_type(checkout: Path) -> None:
+    before = image.last_build(checkout)
+    done = subprocess.run(
+        [sys.executable, "-m", "noetl.cli", "build"],
+        env={**os.environ, "DOCKER_HOST": "tcp://127.0.0.1:1", "PYTHONPATH": str(checkout)},
+        cwd=checkout,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: no Docker Engine answers: "), done.stderr
+    assert "sudo systemctl start docker" in done.stderr
+    assert image.last_build(checkout) == before
+
+
+def test_a_verb_that_is_interrupted_leaves_no_build_behind(built: Build, checkout: Path, base_image: str) -> None:
+    dockerfile = checkout / "docker" / "Dockerfile"
+    before = dockerfile.read_text()
+    dockerfile.write_text(f"FROM {base_image}\nRUN echo it begins; sleep 300\n")
+    try:
+        build = subprocess.Popen(
+            [sys.executable, "-m", "noetl.cli", "build"],
+            env={**os.environ, "PYTHONPATH": str(checkout)},
+            cwd=checkout,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert build.stderr is not None
+        assert any("RUN echo it begins" in line for line in build.stderr)
+        build.send_signal(signal.SIGINT)
+        said = build.stderr.read()
+        assert (build.wait(30), said.strip().splitlines()[-1]) == (130, "interrupted")
+        build.stderr.close()
+    finally:
+        dockerfile.write_text(before)
+    assert image.last_build(checkout) == built
 
 
 PLAYBOOK = """
