@@ -74,7 +74,7 @@ KINDS: Mapping[str, Kind] = {
     "secrets": Kind({**SECRET, "name": TEXT}, required=(("name",),)),
     "iterator": Kind({}, supported=False, instead="write loop: {in: LIST, iterator: NAME} beside the step's own tool"),
     "container": Kind({"runtime": MAPPING, "env": MAPPING}, required=(("runtime",),)),
-    "script": Kind({"job": MAPPING, **AUTH}, required=(("script",),), supported=False, script=True),
+    "script": Kind({"job": MAPPING, **AUTH}, required=(("script",),), script=True),
     "snowflake": Kind({**SQL, **AUTH}, required=((*SQL, "script"),), supported=False, script=True),
     "transfer": Kind(_TRANSFER, required=(("source",), ("target",))),
     "snowflake_transfer": Kind({**_TRANSFER, **AUTH}, required=(("source",), ("target",)), supported=False),

@@ -5,10 +5,10 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol, cast
+from typing import cast
 
 from noetl.tools.base import Call, Json, ToolError
-from noetl.tools.container_spec import Spec, spec_of
+from noetl.tools.container_spec import Provider, spec_of
 
 _IN_CLUSTER = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 _PROVIDERS = {
@@ -16,13 +16,6 @@ _PROVIDERS = {
     "kubernetes": "noetl.tools.container_kubernetes",
     "k8s": "noetl.tools.container_kubernetes",
 }
-
-
-class Provider(Protocol):
-    """Runs containers."""
-
-    def run(self, spec: Spec, call: Call) -> Json:
-        """Run one to its end; return `{exit_code, stdout, stderr, …}`, or raise for an end that is no success."""
 
 
 def run(call: Call) -> Json:

@@ -17,7 +17,7 @@ from kubernetes.config import ConfigException
 from urllib3.exceptions import HTTPError
 
 from noetl.tools.base import Call, Json, ToolError
-from noetl.tools.container_spec import Spec, finished, tail
+from noetl.tools.container_spec import FILES, Spec, finished, tail
 from noetl.tools.leftovers import noted
 
 _COMMAND, _RUN = "noetl.io/command", "noetl.io/run"
@@ -100,15 +100,21 @@ def _explained() -> Iterator[None]:
 
 
 def _create(api: Api, namespace: str, spec: Spec, call: Call, mark: str) -> None:
-    """Create the Job, and a Secret with its environment that goes with it."""
+    """Create the Job, and Secrets with its environment and its files that go with it."""
     name = f"noetl-{mark[:20]}"
     labels = {_COMMAND: _label(call.idempotency_key), _RUN: mark, "app.kubernetes.io/managed-by": "noetl"}
-    meta = {"name": name, "labels": labels}
     core, batch = client.CoreV1Api(api), client.BatchV1Api(api)
-    core.create_namespaced_secret(namespace, {"metadata": meta, "stringData": spec.env})
-    job = batch.create_namespaced_job(namespace, {"metadata": meta, "spec": _job(spec, call, name, labels)})
+    secrets = {name: spec.env, **({_files(name): spec.files} if spec.files else {})}
+    for secret, data in secrets.items():
+        core.create_namespaced_secret(namespace, {"metadata": {"name": secret, "labels": labels}, "stringData": dict(data)})
+    job = batch.create_namespaced_job(namespace, {"metadata": {"name": name, "labels": labels}, "spec": _job(spec, call, name, labels)})
     owner = {"apiVersion": "batch/v1", "kind": "Job", "name": name, "uid": job.metadata.uid}
-    core.patch_namespaced_secret(name, namespace, {"metadata": {"ownerReferences": [owner]}})
+    for secret in secrets:
+        core.patch_namespaced_secret(secret, namespace, {"metadata": {"ownerReferences": [owner]}})
+
+
+def _files(name: str) -> str:
+    return f"{name}-files"
 
 
 def _job(spec: Spec, call: Call, name: str, labels: Mapping[str, str]) -> dict[str, Json]:
@@ -122,11 +128,13 @@ def _job(spec: Spec, call: Call, name: str, labels: Mapping[str, str]) -> dict[s
         "workingDir": spec.workdir or None,
         "envFrom": [{"secretRef": {"name": name}}],
         "resources": {"limits": {key: value for key, value in limits.items() if value}},
+        "volumeMounts": [{"name": "files", "mountPath": FILES, "readOnly": True}] if spec.files else None,
     }
     pod = {
         "restartPolicy": "Never",
         "automountServiceAccountToken": bool(spec.runtime.get("service_account")),
         "serviceAccountName": spec.runtime.get("service_account"),
+        "volumes": [{"name": "files", "secret": {"secretName": _files(name)}}] if spec.files else None,
         "containers": [{key: value for key, value in container.items() if value is not None}],
     }
     return {

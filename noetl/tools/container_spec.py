@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from noetl.tools.base import Call, Json, ToolError
 
+FILES = "/noetl"
+"""The folder in which a container finds the files that it is given."""
 KEPT = 512 * 1024
 """Bytes of output that a result keeps."""
 SHOWN_LINES = 10
@@ -31,6 +34,15 @@ class Spec:
     cpu: float
     pull: str
     runtime: Mapping[str, Json]
+    files: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Files that the container finds in its folder for them, by name."""
+
+
+class Provider(Protocol):
+    """Runs containers."""
+
+    def run(self, spec: Spec, call: Call) -> Json:
+        """Run one to its end; return `{exit_code, stdout, stderr, …}`, or raise for an end that is no success."""
 
 
 def spec_of(call: Call, runtime: Mapping[str, Json]) -> Spec:

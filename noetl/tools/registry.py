@@ -35,6 +35,7 @@ KINDS: dict[str, Kind] = {
     "transfer": Kind("noetl.tools.transfer:run", limits_itself=True),
     "gcs": Kind("noetl.tools.gcs:run", limits_itself=True),
     "container": Kind("noetl.tools.container:run"),
+    "script": Kind("noetl.tools.script_job:run", language="python"),
 }
 
 SINKS: dict[str, Kind] = {

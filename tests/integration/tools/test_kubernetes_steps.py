@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import time
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -67,3 +69,32 @@ async def test_a_job_goes_with_its_step(cluster: Any) -> None:
     cluster.sandbox.kill(job.key)
     assert (await running).error["type"] == "killed"
     assert await asyncio.to_thread(jobs, "e1:k8s-killed") == []
+
+
+SCRIPT = """import json, os
+args = json.load(open(os.environ["NOETL_ARGS"]))
+print("working", os.getcwd())
+print(json.dumps({"sum": sum(args["numbers"]), "word": os.environ["WORD"], "big": args["big"]}))
+"""
+
+
+async def test_a_script_runs_as_a_job(cluster: Any, tmp_path: Path) -> None:
+    file = tmp_path / "sum.py"
+    file.write_text(SCRIPT)
+    job = {"image": IMAGE, "pull": "never", "workdir": "/tmp", "env": {"WORD": "{{ word }}"}, "resources": {"limits": {"memory": "128Mi"}}}
+    config = {"script": {"uri": str(file), "source": {"type": "file"}}, "job": job}
+    more = {"args": {"numbers": "{{ numbers }}", "big": 2**80}, "scope": {"word": "{{ kept }}", "numbers": [1, 2]}, "timeout": 60}
+    outcome = await cluster.run("script", config, idempotency_key="e1:script", **more)
+    assert isinstance(outcome, Done), outcome
+    result = json.loads(outcome.result_json)
+    assert (result["exit_code"], result["stdout"].splitlines()[0]) == (0, "working /tmp")
+    assert result["data"] == {"sum": 3, "word": "{{ kept }}", "big": 2**80}
+    inline = {"uri": "x", "source": {"type": "inline", "code": "raise SystemExit('it is {{ word }}')"}}
+    outcome = await cluster.run("script", {**config, "script": inline}, idempotency_key="e1:script", **more)
+    assert isinstance(outcome, Failed)
+    assert outcome.error["type"] == "exit_code" and "it is {{ kept }}" in outcome.error["message"]
+    shell = {**job, "command": ["sh", "/noetl/script"]}
+    inline = {"uri": "x", "source": {"type": "inline", "code": "cat $NOETL_ARGS"}}
+    outcome = await cluster.run("script", {"script": inline, "job": shell}, idempotency_key="e1:script", **more)
+    assert json.loads(outcome.result_json)["data"] == {"numbers": [1, 2], "big": 2**80}
+    assert await asyncio.to_thread(jobs, "e1:script") == []

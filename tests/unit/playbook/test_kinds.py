@@ -16,7 +16,7 @@ def test_all_kinds_of_the_language_stand_in_the_table() -> None:
 
 def test_supported_kinds() -> None:
     google = ["google_oauth", "google_service_account", "google_id_token"]
-    known = "python http postgres duckdb shell workbook playbook playbooks secrets container transfer gcs"
+    known = "python http postgres duckdb shell workbook playbook playbooks secrets container script transfer gcs"
     assert supported() == known.split()
     assert supported(SINKS) == ["event", "event_log", "postgres", "duckdb", "python", "http", "gcs"]
     assert supported(ENTRIES) == ["static", "bearer", "oauth2", "credential", "credential_ref", "secret_manager", *google]
