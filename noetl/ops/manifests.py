@@ -21,7 +21,8 @@ from noetl.errors import NoetlError, UsageError
 from noetl.ops.builds import last_build
 from noetl.ops.layers import templates_dir
 from noetl.ops.secret_keys import wanted_secrets
-from noetl.ops.values import Values, bytes_of
+from noetl.ops.value_types import bytes_of
+from noetl.ops.values import Values
 
 COMPONENTS = (
     "namespace",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from noetl.ops.value_types import Count, Name, ObjectName, OptionalName, PoolKey, Port, Quantity, Seconds, Size, Text, Variable
 from noetl.playbook.bounds import POOL
 
 DRAIN_SECONDS = 10
@@ -18,31 +18,6 @@ FROM_SECRET = {
     "PLAYBOOKS_POSTGRES_PASSWORD": "",
     "NATS_URL": ", or nats.url where it has no credentials",
 }
-_SUFFIXES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
-_QUANTITY = r"[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?"
-
-
-def bytes_of(size: str) -> int:
-    """Return the bytes of a size such as `256Mi`."""
-    number, suffix = re.fullmatch(r"([0-9.]+)([A-Za-z]*)", size).groups()  # type: ignore[union-attr]
-    return int(float(number) * _SUFFIXES[suffix])
-
-
-def _text(value: Any) -> Any:
-    """Let a number stand where text is wanted: YAML reads `cpu: 1` and `LIMIT: 5` as numbers."""
-    return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
-
-
-Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
-OptionalName = Annotated[str, Field(pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$", max_length=253)]
-PoolKey = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=40)]
-Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-Text = Annotated[str, BeforeValidator(_text)]
-Quantity = Annotated[Text, Field(pattern=f"^{_QUANTITY}$")]
-Size = Annotated[Text, Field(pattern=r"^[0-9]+(\.[0-9]+)?(k|M|G|Ki|Mi|Gi)?$")]
-Port = Annotated[int, Field(ge=1, le=65535)]
-Count = Annotated[int, Field(ge=0, le=1000)]
-Seconds = Annotated[int, Field(ge=0, le=86400)]
 
 
 class Section(BaseModel):
@@ -80,7 +55,7 @@ class Variables(Section):
 class Key(Section):
     """A key of a Secret that is there already."""
 
-    name: Name
+    name: ObjectName
     key: str
 
 
@@ -108,7 +83,7 @@ class Workload(Placement):
     replicas: Count
     resources: Resources
     env: dict[Variable, Text]
-    env_from_secrets: list[Name]
+    env_from_secrets: list[ObjectName]
     annotations: dict[str, Text]
     stop_seconds: Seconds
     max_unavailable: Annotated[int, Field(ge=1)]
@@ -273,7 +248,7 @@ class Values(Section):
 
     namespace: Name
     create_namespace: bool
-    pull_secrets: list[Name]
+    pull_secrets: list[ObjectName]
     run_as_user: Annotated[int, Field(ge=1)]
     settings: Variables
     env: dict[Variable, Text]

@@ -9,7 +9,8 @@ import pytest
 from noetl.errors import UsageError
 from noetl.ops import layers
 from noetl.ops.layers import load_values
-from noetl.ops.values import Pool, Section, Values, bytes_of
+from noetl.ops.value_types import bytes_of
+from noetl.ops.values import Pool, Section, Values
 
 
 def refused(folder: Path, env: str | None = None, *sets: str) -> UsageError:
@@ -124,3 +125,9 @@ def _same_keys(section: type[Section], written: dict[str, object], where: str) -
 @pytest.mark.parametrize(("size", "number"), [("1Gi", 2**30), ("1.5Ki", 1536), ("10M", 10**7), ("5", 5), ("2k", 2000)])
 def test_sizes_are_bytes(size: str, number: int) -> None:
     assert bytes_of(size) == number
+
+
+def test_secrets_may_have_dots_in_their_names_and_be_long() -> None:
+    name = "a" * 100 + ".example.com"
+    values = load_values(Path("nowhere"), None, [f"secret.keys.NATS_URL={{name: {name}, key: url}}", f"worker.env_from_secrets=[{name}]"])
+    assert values.pools["default"].env_from_secrets == [name]
