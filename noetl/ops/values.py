@@ -140,7 +140,7 @@ class Autoscaling(Section):
 
 
 class Jobs(Section):
-    """The right to run the steps of kind `container` as Kubernetes Jobs."""
+    """The right to run the steps of kind `container` and `script` as Kubernetes Jobs."""
 
     enabled: bool
     namespace: OptionalName

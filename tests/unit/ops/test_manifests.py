@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import jinja2
 import pytest
 from k8s_values import BUILT, COMBINATIONS, DIGEST, KEDA, OWN_POSTGRES, PUSHED, every, rendered
 
+import noetl
 from noetl.errors import NoetlError, UsageError
 from noetl.ops import manifests
 from noetl.ops.layers import load_values
@@ -190,6 +192,15 @@ def test_the_rights_of_jobs_are_where_the_jobs_are() -> None:
     assert one(found, "Role", "noetl-worker-jobs")["metadata"]["namespace"] == "steps"
     assert one(found, "RoleBinding", "noetl-worker-jobs")["subjects"][0]["namespace"] == "noetl"
     assert not [manifest for manifest in rendered() if manifest.kind in ("Role", "ClusterRole")]
+
+
+def test_the_rights_of_jobs_are_what_the_worker_asks_for() -> None:
+    source = (Path(noetl.__file__).parent / "tools" / "container_kubernetes.py").read_text()
+    words = {"create": "create", "patch": "patch", "list": "list", "read": "get", "delete_collection": "deletecollection"}
+    called = re.findall(r"\.([a-z_]+?)_namespaced_([a-z]+)(_log)?\(", source)
+    asked = {(words[verb], f"{noun}s{'/log' if log else ''}") for verb, noun, log in called}
+    rules = one(rendered("worker.jobs.enabled=true"), "Role", "noetl-worker-jobs")["rules"]
+    assert {(verb, noun) for rule in rules for verb in rule["verbs"] for noun in rule["resources"]} == asked
 
 
 def test_the_image_is_named_by_its_digest_where_a_registry_has_it() -> None:
