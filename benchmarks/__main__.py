@@ -81,13 +81,17 @@ def _shown(machine: dict[str, object]) -> str:
 
 def _starts() -> list[Figure]:
     _say("starting commands")
-    medians = commands.measure()
+    with stack.running() as settings:
+        medians = commands.measure(settings.home, settings.port)
     bare, empty = medians["python -c pass"], medians["inv --list, empty tasks.py"]
     return [
         Figure("bare interpreter (python -c pass)", bare, "ms"),
         Figure("inv --list, empty tasks.py", empty, "ms", empty / bare, "bare interpreter"),
         Figure("inv --list", medians["inv --list"], "ms", medians["inv --list"] / empty, "inv --list, empty tasks.py"),
-        Figure("noetl --version", medians["noetl --version"], "ms", medians["noetl --version"] / bare, "bare interpreter"),
+        *(
+            Figure(name, medians[name], "ms", medians[name] / bare, "bare interpreter")
+            for name in ("noetl --version", "noetl server status", "noetl worker list")
+        ),
     ]
 
 

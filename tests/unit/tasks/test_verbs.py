@@ -24,6 +24,7 @@ NOUNS = {str(name): [str(one) for one in noun.task_names] for name, noun in ns.c
 
 def test_the_verbs_are_there() -> None:
     names = {name for name, _ in ALL}
+    assert names >= {"doctor", "service.install"}
     assert names >= {"up", "down", "ps", "logs", "demo", "run", "test", "lint", "bench", "chaos"}
     assert names >= {f"server.{one}" for one in ("start", "stop", "restart", "status", "logs")}
     assert names >= {f"worker.{one}" for one in ("start", "stop", "restart", "roll", "list", "logs")}
