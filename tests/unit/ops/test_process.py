@@ -37,7 +37,7 @@ def launch(home: Path, entries: list[Record], program: str) -> Record:
     entry = process.record("thing", child, runs=("-c", program), log=log, port=None, url=None, version="1")
     entries.append(entry)
     process.write(home, entry)
-    process.wait_ready(entry, lambda: "up" in log.read_text(), timeout=5, log_from=0)
+    process.wait_ready(entry, lambda: "up\n" in log.read_text(), timeout=5, log_from=0)
     return entry
 
 
