@@ -101,7 +101,10 @@ class Claims:
                     continue
                 finally:
                     slots.promised -= 1
-                await self._take(ahead.found(answer["commands"]), asked + answer["waited"])
+                await self._take(ahead.found(answer["commands"]), asked + answer.get("waited", 0))
+            if "waited" not in answer:
+                # A server of an earlier version answers at once.
+                await asyncio.sleep(PARK)
 
     async def leave(self) -> None:
         """Have the server answer a worker that waits there."""
