@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Json = Any
 DEEPEST = 5
 """How many sub-playbooks below one another are explained."""
-BESIDE = ("loop", "deadline", "nats")
+BESIDE = ("loop", "deadline", "nats", "turn")
 """What is told beside the reasons, and says nothing of whether it moves."""
 MOVING, STUCK, OVER = "moving", "stuck", "over"
 
@@ -100,6 +100,9 @@ async def _reason(runtime: Runtime, row: Mapping[str, Any], group: Mapping[str, 
             since=group["since"],
             until=group["available_at"],
         )
+    if group["held"]:
+        text = "waits for its turn on the execution's DuckDB file: an earlier command on it waits or runs"
+        return _told("turn", text, True, group, since=group["since"])
     if group["pool"] == "@engine":
         return _told("queued", "a server is about to begin the sub-playbook", True, group, since=group["since"])
     return await _queued(runtime, group)

@@ -503,13 +503,15 @@ WHERE parent_execution_id = $1 AND parent_command_id = $2
 
 -- name: why_commands
 -- What waits and what runs, in groups of one situation: a run's commands that wait in a pool, or are leased to one worker.
-SELECT a.step, a.run_id, a.pool, a.status, a.delayed, a.count, a.command_id, a.attempt, a.lost, a.since, a.available_at, a.claimed_at,
+SELECT a.step, a.run_id, a.pool, a.status, a.delayed, a.held, a.count, a.command_id, a.attempt, a.lost, a.since, a.available_at, a.claimed_at,
        a.lease_until, a.worker_id, w.name AS worker_name, w.host, w.pid, w.status AS worker_status, w.last_seen, f.error
-FROM (SELECT step, run_id, pool, status, status = 'waiting' AND available_at > now() AS delayed, worker_id, count(*) AS count,
+FROM (SELECT step, run_id, pool, status, delayed, held, worker_id, count(*) AS count,
              min(command_id) AS command_id, max(attempt) AS attempt, max(lost) AS lost, min(greatest(created_at, least(available_at, now()))) AS since,
              min(available_at) AS available_at, min(claimed_at) AS claimed_at, min(lease_until) AS lease_until
-      FROM command WHERE execution_id = $1 AND status IN ('waiting', 'running')
-      GROUP BY step, run_id, pool, status, status = 'waiting' AND available_at > now(), worker_id) a
+      FROM (SELECT *, status = 'waiting' AND available_at > now() AS delayed,
+                   status = 'waiting' AND serial AND command_id > min(command_id) FILTER (WHERE serial) OVER () AS held
+            FROM command WHERE execution_id = $1 AND status IN ('waiting', 'running')) c
+      GROUP BY step, run_id, pool, status, delayed, held, worker_id) a
 LEFT JOIN worker w ON w.worker_id = a.worker_id
 LEFT JOIN LATERAL (SELECT error FROM command e WHERE a.delayed AND e.execution_id = $1 AND e.step = a.step AND e.run_id = a.run_id
                    AND e.error IS NOT NULL ORDER BY e.command_id DESC LIMIT 1) f ON true

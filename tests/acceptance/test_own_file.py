@@ -163,6 +163,16 @@ def test_an_execution_that_continues_another_has_its_file(platform: Live) -> Non
     assert platform.result(again, "end") == [{"a": 5}]
 
 
+def test_why_names_the_turn_that_a_command_waits_for(platform: Live) -> None:
+    rows = {"in": [1, 2, 3], "iterator": "n", "mode": "parallel"}
+    execution_id = platform.execute(playbook("waits", [{**sql("start", "SELECT {{ n }}", "nobody"), "loop": rows}]))
+    found = platform.api.get(f"/api/executions/{execution_id}/why")
+    reasons = {reason["state"]: reason for reason in found["reasons"]}
+    assert (found["verdict"], reasons["no_worker"]["commands"], reasons["turn"]["commands"]) == ("stuck", 1, 2)
+    assert "waits for its turn on the execution's DuckDB file" in reasons["turn"]["text"]
+    platform.api.post(f"/api/executions/{execution_id}/cancel")
+
+
 def test_only_a_live_lease_writes_a_version(platform: Live) -> None:
     execution_id = platform.execute(playbook("leases", [sql("start", "SELECT 1", "nobody")]))
     url = f"{platform.a_server.url}/api/worker/file/{execution_id}/1/1/0"
