@@ -134,6 +134,14 @@ SELECT execution_id, command_id, fence, $4, $5, $6 FROM live
 ON CONFLICT (execution_id, command_id, fence, number) DO UPDATE SET size = excluded.size, body = excluded.body
 
 -- name: file_whole
+-- What the version that counts until now has followed is of no more use: of an execution there are two or three versions at a time.
+WITH counting AS MATERIALIZED (
+    SELECT max(v.command_id) AS command_id FROM file v
+    JOIN command c ON c.execution_id = v.execution_id AND c.command_id = v.command_id AND c.fence = v.fence AND c.status = 'done'
+    WHERE v.execution_id = $1 AND v.whole
+), followed AS (
+    DELETE FROM file v USING counting WHERE v.execution_id = $1 AND v.command_id < counting.command_id
+)
 UPDATE file f SET size = $4, whole = true
 WHERE f.execution_id = $1 AND f.command_id = $2 AND f.fence = $3
   AND $4 = (SELECT sum(p.size) FROM file_piece p WHERE p.execution_id = $1 AND p.command_id = $2 AND p.fence = $3)

@@ -65,6 +65,11 @@ async def test_a_version_counts_when_it_is_whole_and_its_command_done(held: asyn
     assert await held.fetchrow(store.queries()["file_current"], 1) is None
     await held.execute("UPDATE command SET status = 'done' WHERE command_id = 2")
     assert tuple(await held.fetchrow(store.queries()["file_current"], 1)) == (2, 3, 5)
+    await held.execute("INSERT INTO file (execution_id, command_id, fence, whole) VALUES (1, 0, 0, true), (1, 1, 1, true)")
+    await held.execute("UPDATE command SET status = 'running', fence = 1 WHERE command_id = 3")
+    await held.execute(write, 1, 3, 1, 0, 4, b"next")
+    await held.execute(whole, 1, 3, 1, 4)
+    assert [row["command_id"] for row in await held.fetch("SELECT command_id FROM file ORDER BY 1")] == [2, 3]
 
 
 async def test_the_sweep_takes_away_what_does_not_count(held: asyncpg.Connection) -> None:
