@@ -241,6 +241,14 @@ def test_another_image_or_another_database_is_another_migration() -> None:
     assert len({job(), job(image=ImageRef("a:1")), job(image=ImageRef("a:1", image_id="x")), job(*OWN_POSTGRES)}) == 4
 
 
+def test_another_image_of_ours_stops_neither_database_nor_nats() -> None:
+    def services(image: ImageRef) -> list[str]:
+        return [manifest.text for manifest in rendered(image=image) if manifest.kind == "StatefulSet"]
+
+    assert len(services(BUILT)) == 2
+    assert services(BUILT) == services(ImageRef("a:1", image_id="x"))
+
+
 def test_an_autoscaler_alone_says_how_many_workers_there_are() -> None:
     found = rendered("worker.autoscaling.enabled=true", "pools.still.autoscaling.enabled=false", "pools.still.replicas=2")
     assert "replicas" not in one(found, "Deployment", "noetl-worker")["spec"]
