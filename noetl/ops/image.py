@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -29,6 +30,8 @@ _LOGS = Path(".noetl/logs")
 _LOGS_KEPT = 20
 _TIMEOUT = 600
 _ERROR = "ERROR: "
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9.:-]*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*")
 _START = "start it: sudo systemctl start docker (or dockerd); one elsewhere: DOCKER_HOST=…"
 
 
@@ -212,6 +215,14 @@ def _built(docker: DockerClient, wanted: Wanted, what: Source, builder: str) -> 
 
 def _name(what: Source, platform: str, tag: str, registry: str) -> str:
     """Return the image's whole name. Two platforms of one content are two images, so all but the default one are in the tag."""
+    name = _named(what, platform, tag, registry)
+    repository, _, last = name.rpartition(":")
+    if not _TAG.fullmatch(last) or not _REPOSITORY.fullmatch(repository):
+        raise UsageError(f"{name!r} cannot be an image's name", "--tag takes letters, digits, _ . and -; --registry registry.example/team")
+    return name
+
+
+def _named(what: Source, platform: str, tag: str, registry: str) -> str:
     prefix = f"{registry.rstrip('/')}/" if registry else ""
     if "/" in tag or ":" in tag:
         return f"{prefix}{tag}" if ":" in tag.rpartition("/")[2] else f"{prefix}{tag}:{what.tag}"

@@ -127,6 +127,26 @@ def test_a_base_image_of_another_platform_is_no_image_of_this_one(checkout: Path
         make(checkout, base_image, platform=other, architectures=[engine.version()["Arch"]])
 
 
+@pytest.mark.parametrize(("tag", "registry"), [("bad tag", ""), ("-x", ""), ("x", "https://registry.example/team"), ("A/b:1", "a b")])
+def test_a_name_that_no_image_can_have_is_refused_before_the_build(checkout: Path, tag: str, registry: str) -> None:
+    with pytest.raises(UsageError, match="cannot be an image's name"):
+        image.build(checkout, tag=tag, registry=registry)
+
+
+def test_another_platform_is_built_where_this_machine_runs_its_programs(checkout: Path, engine: docker.DockerClient) -> None:
+    base = os.environ.get("NOETL_TEST_OTHER_IMAGE")
+    if not base:
+        pytest.skip("LOUD SKIP: no cross-build: set NOETL_TEST_OTHER_IMAGE to a Python image of another platform that qemu runs here")
+    platform = f"linux/{engine.images.get(base).attrs['Architecture']}"
+    made, _ = make(checkout, base, platform=platform)
+    assert made.platform == platform
+    assert made.tag.endswith(platform.replace("linux/", "-"))
+    assert engine.images.get(made.tag).attrs["Architecture"] == platform.removeprefix("linux/")
+    said = engine.containers.run(made.tag, ["noetl", "--version"], remove=True, platform=platform)
+    assert said == f"noetl {__version__}\n".encode()
+    engine.images.remove(made.tag, force=True, noprune=True)
+
+
 @pytest.fixture
 def started(engine: docker.DockerClient) -> Iterator[Callable[..., Any]]:
     """Start containers, which are gone after the test."""
