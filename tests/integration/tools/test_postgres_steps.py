@@ -147,17 +147,25 @@ async def test_a_statement_that_runs_too_long_is_cancelled(database: Any) -> Non
 
 
 @pytest.mark.parametrize(
-    "config",
+    "named",
     [
+        {"auth": "pg"},
+        {"auth": "{{ workload.which }}"},
         {"auth": {"source": "credential", "key": "pg"}},
-        {"auth": {"type": "postgres", "credential": "{{ name }}"}},
-        {"auth": {"alias": {"type": "postgres", "credential": "pg"}}},
+        {"auth": {"type": "postgres", "credential": "{{ workload.which }}"}},
+        {"auth": {"first": {"source": "credential", "key": "pg"}, "second": {"source": "credential", "key": "nobody"}}},
+        {"auth": {"db": {"type": "postgres", "credential": "pg"}}},
         {"credential": "pg"},
+        {"credential": {"credential": "pg"}},
+        {"auth": "pg", "db_name": "{{ workload.name }}"},
         {},
     ],
 )
-async def test_ways_to_name_the_database(database: Any, config: dict[str, Any]) -> None:
-    assert value(await database.run("postgres", {**config, "command": "SELECT 1 AS v"}, scope={"name": "pg"}))
+async def test_ways_to_name_the_database(database: Any, playbooks_database: dict[str, Any], named: dict[str, Any]) -> None:
+    scope = {"workload": {"which": "pg", "name": playbooks_database["db_name"]}}
+    outcome = await database.run("postgres", {**named, "query": "SELECT current_user::text AS u"}, scope=scope)
+    assert isinstance(outcome, Done), outcome
+    assert orjson.loads(outcome.result_json)["command_0"]["rows"] == [{"u": playbooks_database["db_user"]}]
 
 
 async def test_fields_of_its_own(database: Any, playbooks_database: dict[str, Any]) -> None:
@@ -187,25 +195,3 @@ async def test_nul_is_refused(database: Any) -> None:
 
 async def test_nothing_to_run(database: Any) -> None:
     assert (await sql(database, "-- only this")).error["type"] == "config"
-
-
-@pytest.mark.parametrize(
-    "named",
-    [
-        {"auth": "pg"},
-        {"auth": "{{ workload.which }}"},
-        {"auth": {"source": "credential", "key": "pg"}},
-        {"auth": {"type": "postgres", "credential": "{{ workload.which }}"}},
-        {"auth": {"first": {"source": "credential", "key": "pg"}, "second": {"source": "credential", "key": "nobody"}}},
-        {"auth": {"db": {"type": "postgres", "credential": "pg"}}},
-        {"credential": "pg"},
-        {"credential": {"credential": "pg"}},
-        {"auth": "pg", "db_name": "{{ workload.name }}"},
-    ],
-)
-async def test_the_forms_in_which_a_credential_is_named(bench: Any, playbooks_database: dict[str, Any], named: dict[str, Any]) -> None:
-    bench.credentials["pg"] = playbooks_database
-    scope = {"workload": {"which": "pg", "name": playbooks_database["db_name"]}}
-    outcome = await bench.run("postgres", {**named, "query": "SELECT current_user::text AS u"}, scope=scope)
-    assert isinstance(outcome, Done), outcome
-    assert orjson.loads(outcome.result_json)["command_0"]["rows"] == [{"u": playbooks_database["db_user"]}]
