@@ -82,10 +82,12 @@ def _lead(api: Api, namespace: str, connection: socket.socket, progress: Callabl
             progress(error.message)
             return
         with contextlib.closing(far):
-            back = threading.Thread(target=_pump, args=(far, connection), daemon=True)
+            back = threading.Thread(target=_pump, args=(far.socket(port), connection), daemon=True)
             back.start()
-            _pump(connection, far)
+            _pump(connection, far.socket(port))
             back.join()
+            if broken := far.error(port):
+                progress(f"pod {pod}: {broken.strip()}")
 
 
 def _pump(source: Any, sink: Any) -> None:

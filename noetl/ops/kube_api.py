@@ -116,16 +116,15 @@ class Api:
         return True
 
     def connect(self, namespace: str, pod: str, port: int) -> Any:
-        """Open a connection to a pod's port, through the cluster's API; it is used like a socket."""
+        """Open a connection to a pod's port through the cluster's API: `socket(port)` is it, `error(port)` why it broke, if it did."""
         from kubernetes.client.exceptions import ApiException
         from kubernetes.stream import portforward
 
         core = _client.CoreV1Api(_client.ApiClient(self._settings))
         try:
-            found = portforward(core.connect_get_namespaced_pod_portforward, pod, namespace, ports=str(port))
+            return portforward(core.connect_get_namespaced_pod_portforward, pod, namespace, ports=str(port))
         except ApiException as error:
             raise Unavailable(f"pod {pod} cannot be reached: {error.reason}", "see how it is: inv k8s.status") from error
-        return found.socket(port)
 
     def now(self) -> datetime:
         """Return the time by the cluster's clock: whoever compares times that others wrote has to have one clock with them."""
