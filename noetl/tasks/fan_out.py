@@ -164,22 +164,22 @@ def _together(sessions: Sequence[Session], work: Work, given: Given, found: dict
     interrupted = False
     with ThreadPoolExecutor(min(given.parallel, len(sessions))) as pool:
         while waiting or running:
-            while waiting and len(running) < given.parallel:
-                session = waiting.pop(0)
-                running[pool.submit(_outcome, session, work)] = session
             try:
+                while waiting and len(running) < given.parallel:
+                    session = waiting.pop(0)
+                    running[pool.submit(_outcome, session, work)] = session
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    one = future.result()
+                    found[one.host] = one if not interrupted else Outcome(one.host, INTERRUPTED, one.seconds, "interrupted", one.output)
+                    running.pop(future)
+                    if one.exit_code and given.fail_fast:
+                        waiting = []
             except KeyboardInterrupt:
                 interrupted, waiting = True, []
-                for session in running.values():
+                # All of them, for the one that was just handed to the pool may not be among those that run.
+                for session in sessions:
                     session.hang_up()
-                continue
-            for future in done:
-                running.pop(future)
-                one = future.result()
-                found[one.host] = one if not interrupted else Outcome(one.host, INTERRUPTED, one.seconds, "interrupted", one.output)
-                if one.exit_code and given.fail_fast:
-                    waiting = []
     return interrupted
 
 
