@@ -13,6 +13,7 @@ from invoke.program import Program
 from noetl import __version__
 from noetl.tasks import core_flags, ns
 from noetl.tasks.executor import HostsExecutor
+from noetl.tasks.optional_words import named
 
 USAGE = 2
 _WITH_VALUE = ("-H", "--hosts", "--parallel", "--batch", "-T", "--command-timeout", "-f", "--config", "--hide", "-D", "--list-depth")
@@ -50,7 +51,7 @@ def run(words: Sequence[str]) -> None:
         sys.exit(USAGE)
     try:
         Command(name="noetl", binary="noetl", version=__version__, namespace=ns, executor_class=HostsExecutor).run(
-            ["noetl", *join(words, nouns)]
+            ["noetl", *named(join(words, nouns))]
         )
     except BrokenPipeError:
         # Whoever read the answer has gone, as `| head` does; Python would complain again when it closes stdout.

@@ -9,6 +9,8 @@ from typing import Any
 from invoke.parser.argument import Argument
 from invoke.program import Program
 
+from noetl.tasks.optional_words import named
+
 PARALLEL = 10
 
 
@@ -64,7 +66,7 @@ def _number(text: str | None) -> int:
 
 
 def add_to_loading_program() -> None:
-    """Give the flags to the Invoke program that is loading tasks.py right now.
+    """Give the flags to the Invoke program that is loading tasks.py right now, and the words of verbs the form that it understands.
 
     It reads its core flags a second time once tasks.py is loaded, and takes the values over into those of the first time.
     """
@@ -74,6 +76,7 @@ def add_to_loading_program() -> None:
     program.core_args = lambda: [*plain(), *arguments()]  # type: ignore[method-assign]
     for argument in arguments():
         program.core[0].add_arg(argument)
+    program.core.unparsed = named(program.core.unparsed)
 
 
 def _loading() -> Program | None:

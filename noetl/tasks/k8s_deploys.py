@@ -201,10 +201,18 @@ def remove(_context: Context, env: str = "", volumes: bool = False, yes: bool = 
         note("a deploy goes on with that data; to delete it too: inv k8s.remove --volumes")
 
 
-@verb(help={**ENVIRONMENT, **JSON, "to": "the revision's number (default: the last good one before)", "timeout": CHANGING["timeout"]})
-def rollback(_context: Context, to: int = 0, env: str = "", timeout: float = 300.0, json: bool = False) -> None:
+@verb(
+    help={
+        **ENVIRONMENT,
+        **JSON,
+        "revision": "its number, as k8s.history shows it (default: the last good one before)",
+        "timeout": CHANGING["timeout"],
+    }
+)
+def rollback(_context: Context, revision: int = 0, env: str = "", timeout: float = 300.0, json: bool = False) -> None:
     """Bring back a former revision: its image, its values.
 
+    The one before, or that of a number: inv k8s.rollback 3
     The database's schema stays as it is: it is made so that the version before can use it.
     """
     from noetl.ops import cluster, layers, target
@@ -212,7 +220,7 @@ def rollback(_context: Context, to: int = 0, env: str = "", timeout: float = 300
 
     api = target.connect(env)
     namespace = layers.load_values(layers.FOLDER, env or None).namespace
-    done = cluster.rollback(api, namespace, to or None, Options(timeout=timeout, take_over=True, progress=note))
+    done = cluster.rollback(api, namespace, revision or None, Options(timeout=timeout, take_over=True, progress=note))
     _say_deployed(api, namespace, done, json)
 
 

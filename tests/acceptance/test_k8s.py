@@ -190,7 +190,7 @@ def test_an_image_that_is_not_there_is_named_and_the_former_revision_is_back(ins
     assert installation.get("/health")
     history = json.loads(installation.ok("k8s", "history", "--json"))["revisions"]
     assert [one["status"] for one in history] == ["replaced", "deployed", "failed"]
-    assert "revision 4 is up" in installation.ok("k8s", "rollback", "--to", "2")
+    assert "revision 4 is up" in installation.ok("k8s", "rollback", "2")
     assert git(installation.checkout, "status", "--porcelain") == ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from invoke.parser.argument import Argument
 from invoke.parser.context import ParserContext
 
 from noetl import program
-from noetl.tasks import core_flags, ns
+from noetl.tasks import core_flags, ns, optional_words
 from noetl.tasks.executor import words
 
 ROOT = Path(__file__).parents[3]
@@ -75,3 +76,31 @@ def test_fabric_is_imported_for_hosts_alone() -> None:
         check=True,
     ).stdout
     assert said.splitlines()[-1] == "set()"
+
+
+@pytest.mark.parametrize(
+    ("typed", "named"),
+    [
+        ("k8s.rollback 3 --json", "k8s.rollback --revision=3 --json"),
+        ("k8s.rollback --timeout 3", "k8s.rollback --timeout 3"),
+        ("k8s.rollback db.init", "k8s.rollback db.init"),
+        ("worker.start 3", "worker.start 3"),
+    ],
+)
+def test_a_word_that_a_verb_may_go_without(typed: str, named: str) -> None:
+    assert optional_words.named(typed.split()) == named.split()
+
+
+@pytest.mark.parametrize("command", [["inv", "k8s.rollback", "3"], ["noetl", "k8s", "rollback", "3"], ["noetl", "k8s.rollback"]])
+def test_both_programs_take_it(command: list[str], tmp_path: Path) -> None:
+    program, *words = command
+    environ = {"HOME": str(tmp_path), "PATH": "", "KUBECONFIG": str(tmp_path / "none")}
+    typed = [str(Path(sys.executable).parent / program), *words]
+    done = subprocess.run(typed, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "no Kubernetes cluster is known here" in done.stderr
+
+
+def test_flags_that_words_stand_for_are_there() -> None:
+    for verb, flag in optional_words.FLAGS.items():
+        assert flag in inspect.signature(ns[verb].body).parameters
