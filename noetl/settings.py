@@ -57,6 +57,7 @@ class Settings:
     encryption_key: Secret | None = None
     lease_seconds: float = 15.0
     leave_seconds: float = 0.0
+    leave_limit: float = 60.0
     step_timeout: float = 3600.0
     step_memory: int = 2 * 1024**3
     max_workers: int = 16
@@ -103,6 +104,7 @@ def read(environ: Mapping[str, str]) -> Settings:
         encryption_key=_secret(environ, "NOETL_ENCRYPTION_KEY"),
         lease_seconds=_number(environ, "NOETL_LEASE_SECONDS", Settings.lease_seconds),
         leave_seconds=_number(environ, "NOETL_LEAVE_SECONDS", Settings.leave_seconds),
+        leave_limit=_number(environ, "NOETL_LEAVE_LIMIT", Settings.leave_limit),
         step_timeout=_number(environ, "NOETL_STEP_TIMEOUT", Settings.step_timeout),
         step_memory=_integer(environ, "NOETL_STEP_MEMORY", Settings.step_memory),
         max_workers=_integer(environ, "NOETL_MAX_WORKERS", Settings.max_workers),

@@ -110,6 +110,11 @@ class Server(Workload):
     service: Service
     endpoints_seconds: Seconds
 
+    @property
+    def leave_limit(self) -> int:
+        """How many seconds it goes on serving at most once it is to stop."""
+        return self.stop_seconds - DRAIN_SECONDS
+
     @model_validator(mode="after")
     def _time_to_drain(self) -> Self:
         if self.stop_seconds < self.endpoints_seconds + DRAIN_SECONDS:

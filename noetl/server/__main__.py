@@ -115,19 +115,26 @@ async def _run(server: uvicorn.Server, runtime: Runtime) -> int:
 
     def stop() -> None:
         logger.info("the server stops")
-        runtime.leaving.set()
+        runtime.leaving.begin()
         runtime.stopping.set()
         runtime.listeners.close()
         runtime.parked.close()
         server.should_exit = True
 
     def leave() -> None:
-        if runtime.leaving.is_set() or not runtime.settings.leave_seconds:
+        if runtime.leaving.begun:
             stop()
             return
-        logger.info("the server stops in %g s, when nobody is sent here any more", runtime.settings.leave_seconds)
-        runtime.leaving.set()
-        loop.call_later(runtime.settings.leave_seconds, stop)
+        runtime.leaving.begin()
+        if runtime.settings.leave_seconds:
+            logger.info("the server stops once nobody has come for %g s", runtime.settings.leave_seconds)
+        look()
+
+    def look() -> None:
+        if left := runtime.leaving.left():
+            loop.call_later(left, look)
+        else:
+            stop()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, leave)

@@ -12,6 +12,7 @@ import orjson
 from starlette.requests import ClientDisconnect
 
 from noetl.errors import NoetlError, TooLarge, Unauthorized
+from noetl.server.leaving import Leaving
 from noetl.settings import Secret
 
 logger = logging.getLogger("noetl.server")
@@ -64,7 +65,7 @@ class Gate:
         token: Secret,
         max_request: int,
         max_report: int,
-        leaving: asyncio.Event,
+        leaving: Leaving,
     ) -> None:
         self._app = app
         self._direct = direct
@@ -78,8 +79,10 @@ class Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if self._leaving.is_set():
+        if self._leaving.begun:
             send = _last(send)
+            if scope["path"] not in OPEN:
+                self._leaving.came()
         started = False
 
         async def watched(message: MutableMapping[str, Any]) -> None:

@@ -23,6 +23,7 @@ from noetl.server.content import Contents
 from noetl.server.evaluator import Evaluator
 from noetl.server.execution import Execution
 from noetl.server.files import Files
+from noetl.server.leaving import Leaving
 from noetl.server.listeners import Listeners
 from noetl.server.loader import Loader
 from noetl.server.parked import Parked
@@ -80,7 +81,7 @@ class Runtime:
         self.pauses = Pauses(self)
         self.sweeper = Sweeper(self)
         self.waiting: set[str] = set()
-        self.leaving = asyncio.Event()
+        self.leaving = Leaving(settings.leave_seconds, settings.leave_limit)
         self.stopping = asyncio.Event()
         self._node = random.SystemRandom().randrange(4096)
         self._sequence = 0

@@ -22,6 +22,7 @@ import k8s_images
 import pytest
 from engine import git
 from kube import kubeconfig
+from steady_client import Clients
 
 from noetl.ops import lease
 from noetl.ops.kube_api import Api
@@ -84,6 +85,14 @@ class Installation:
     def redeploy(self, *words: str) -> str:
         """Build, and deploy what was built."""
         return self.ok("k8s", "redeploy", *BUILDING, f"PYTHON_IMAGE={self.base}", *words)
+
+    def until_only_new_pods_are_there(self, app: str) -> None:
+        """Return when the pods of former revisions have ended."""
+        deadline = time.monotonic() + 200
+        wanted = self.api.find(f"/apis/apps/v1/namespaces/{self.namespace}/deployments/{app}")["spec"]["replicas"]
+        while len(self.api.items(f"/api/v1/namespaces/{self.namespace}/pods", f"app={app}")) != wanted:
+            assert time.monotonic() < deadline, f"pods of {app} are still there"
+            time.sleep(0.5)
 
     def get(self, path: str) -> Any:
         """Ask the server, over its Service."""
@@ -167,18 +176,25 @@ def test_nothing_changed_writes_nothing(installation: Installation) -> None:
     assert git(installation.checkout, "status", "--porcelain") == ""
 
 
-def test_a_redeploy_of_another_image_loses_no_step_and_leaves_the_database_alone(installation: Installation) -> None:
+def test_a_redeploy_of_another_image_fails_no_request_loses_no_step_and_leaves_the_database_alone(installation: Installation) -> None:
     before = installation.versions()
     (installation.checkout / "noetl" / "another.py").write_text('"""What makes it another image."""\n')
     git(installation.checkout, "add", ".")
     git(installation.checkout, "commit", "-q", "-m", "second")
     ids = [installation.ok("run", "slow.yaml", "--detach").strip() for _ in range(2)]
-    assert "revision 2 is up" in installation.redeploy("--set", "env.NOETL_VAR_ROUND=2")
+    with Clients(installation.access["NOETL_SERVER_URL"], installation.access["NOETL_API_TOKEN"]) as clients:
+        clients.wait_for_answers(20)
+        assert "revision 2 is up" in installation.redeploy("--set", "env.NOETL_VAR_ROUND=2")
+        installation.until_only_new_pods_are_there("noetl-server")
+        clients.wait_for_answers(20)
+    assert clients.failed == [], f"{len(clients.failed)} failed, {clients.answered} answered"
     after = installation.versions()
     assert after["noetl-postgres"] == before["noetl-postgres"] and after["noetl-nats"] == before["noetl-nats"]
     assert after["noetl-server"] != before["noetl-server"]
     for one in ids:
-        assert json.loads(installation.ok("execution", "follow", "--json", one))["status"] == "COMPLETED"
+        done = json.loads(installation.ok("execution", "follow", "--json", one))
+        assert done["status"] == "COMPLETED"
+        assert installation.get(f"/api/executions/{one}/result/start")["results"] == list(range(20))
 
 
 def test_an_image_that_is_not_there_is_named_and_the_former_revision_is_back(installation: Installation) -> None:

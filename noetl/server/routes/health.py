@@ -42,7 +42,7 @@ async def ready(request: Request) -> Response:
         checks["database"] = checks.get("database", {"ok": False, "code": error.code})
         checks["schema"] = {"ok": False}
     checks["nats"] = {"ok": runtime.bus is not None and runtime.bus.connected}
-    good = checks["database"]["ok"] and checks["schema"]["ok"] and not runtime.leaving.is_set()
+    good = checks["database"]["ok"] and checks["schema"]["ok"] and not runtime.leaving.begun
     return answer({"status": "ready" if good else "not_ready", "checks": checks}, 200 if good else 503)
 
 

@@ -83,7 +83,7 @@ def test_the_scaler_counts_what_waits_and_runs(own: Live) -> None:
 
 
 def test_a_server_that_leaves_serves_on_and_ends_each_connection(own: Live) -> None:
-    server = own.server({"NOETL_LEAVE_SECONDS": "600"})
+    server = own.server({"NOETL_LEAVE_SECONDS": "600", "NOETL_LEAVE_LIMIT": "600"})
     own.worker("w1")
     host, _, port = server.url.removeprefix("http://").partition(":")
     kept = http.client.HTTPConnection(host, int(port), timeout=10)
@@ -106,9 +106,9 @@ def test_a_server_that_leaves_serves_on_and_ends_each_connection(own: Live) -> N
     assert server.process.returncode == 0
 
 
-def test_a_server_that_leaves_stops_when_its_time_is_over(own: Live) -> None:
+def test_a_server_that_leaves_stops_when_nobody_comes(own: Live) -> None:
     server = own.server({"NOETL_LEAVE_SECONDS": "0.5"})
     server.send(signal.SIGTERM)
     own.until(lambda: not server.alive, "it has stopped")
     assert server.process.returncode == 0
-    assert "stops in 0.5 s" in server.said()
+    assert "nobody has come for 0.5 s" in server.said()

@@ -111,9 +111,9 @@ def test_what_serves_is_probed_and_has_time_to_stop(sets: tuple[str, ...]) -> No
         if name == "noetl-server":
             paths = {which: probe["httpGet"]["path"] for which, probe in probes.items()}
             assert paths == {"startup": "/health", "readiness": "/ready", "liveness": "/health"}
-            held = int(environ(container)["NOETL_LEAVE_SECONDS"])
-            assert held >= probes["readiness"]["timeoutSeconds"]
-            assert pod["terminationGracePeriodSeconds"] >= held + DRAIN_SECONDS
+            variables = environ(container)
+            assert 0 < int(variables["NOETL_LEAVE_SECONDS"]) <= int(variables["NOETL_LEAVE_LIMIT"])
+            assert pod["terminationGracePeriodSeconds"] == int(variables["NOETL_LEAVE_LIMIT"]) + DRAIN_SECONDS
         assert pod["terminationGracePeriodSeconds"] > max(DRAIN, STOP_SECONDS + 2)
 
 
