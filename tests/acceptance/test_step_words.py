@@ -181,14 +181,18 @@ def test_a_playbook_gives_its_output_also_to_the_step_that_waits_for_it(platform
     assert platform.api.get(f"/api/executions/{own['execution_id']}")["output"] == {"twice": 2, "many": [0, 1, 2]}
 
 
-def test_on_failure_runs_after_the_failure_and_sees_it(platform: Live) -> None:
+def test_on_failure_runs_after_the_failure_and_sees_it(platform: Live, tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+    # What has not begun when the execution fails is withdrawn: the failure waits until the slow step runs.
+    fails = f"import pathlib, time\nwhile not pathlib.Path({str(begun)!r}).exists():\n    time.sleep(0.01)\nraise ValueError('no')"
+    outlasts = f"import pathlib, time\ndef main():\n    pathlib.Path({str(begun)!r}).touch()\n    time.sleep(0.7)\n    return 'slept'"
     tell = {"kind": "python", "code": "def main(error, text): return {'text': text, 'step': error['step'], 'type': error['type']}"}
     text = playbook(
         "rescue",
         [
             {"step": "start", "next": ["bad", "slow"]},
-            {"step": "bad", "tool": {"kind": "python", "code": "raise ValueError('no')"}},
-            {"step": "slow", "tool": nap(0.7)},
+            {"step": "bad", "tool": {"kind": "python", "code": fails}},
+            {"step": "slow", "tool": {"kind": "python", "code": outlasts}},
             {"step": "tell", "tool": {**tell, "args": {"text": "so: {{ error }}"}}, "next": "more"},
             {"step": "more", "when": "{{ tell.step == 'bad' }}", "tool": nap(0)},
         ],
@@ -197,7 +201,7 @@ def test_on_failure_runs_after_the_failure_and_sees_it(platform: Live) -> None:
     finished = platform.run(text)
     execution_id = finished["execution_id"]
     assert finished["status"] == "FAILED" and finished["error"]["step"] == "bad"
-    assert platform.result(execution_id, "tell") == {"text": "so: ValueError: no (line 1 of the code)", "step": "bad", "type": "ValueError"}
+    assert platform.result(execution_id, "tell") == {"text": "so: ValueError: no (line 4 of the code)", "step": "bad", "type": "ValueError"}
     assert platform.result(execution_id, "slow") == "slept" and platform.result(execution_id, "more") == "slept"
 
 
