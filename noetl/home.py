@@ -83,6 +83,16 @@ def token(settings: Settings) -> Secret:
     return settings.api_token or Secret(once(settings.home / "token", _made_token))
 
 
+def known_token(settings: Settings) -> Secret:
+    """Return the API's token as far as there is one, and make none: empty where nothing was ever started."""
+    if settings.api_token:
+        return settings.api_token
+    try:
+        return Secret((settings.home / "token").read_text().strip())
+    except FileNotFoundError:
+        return Secret("")
+
+
 class AlreadyRunning(NoetlError):
     """Another live process holds the lock; `details` is what that one wrote about itself."""
 

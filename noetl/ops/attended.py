@@ -36,7 +36,7 @@ def reach() -> str:
     """Try the server that the environment names, token included; return a warning where its version is another."""
     read = settings.read(os.environ)
     url = read.server_url or ""
-    client = Client(url, home.token(read), timeout=_PATIENCE)
+    client = Client(url, home.known_token(read), timeout=_PATIENCE)
     try:
         version = client.get("/health").get("version")
         client.get("/api/workers")

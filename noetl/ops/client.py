@@ -150,7 +150,7 @@ class Client:
         return self._parts.path.rstrip("/") + quote(path) + (f"?{urlencode(given)}" if given else "")
 
     def _headers(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self._token.reveal()}"}
+        return {"Authorization": f"Bearer {self._token.reveal()}"} if self._token else {}
 
 
 def connect(settings: Settings, timeout: float = 30.0) -> Client:
@@ -163,7 +163,7 @@ def connect(settings: Settings, timeout: float = 30.0) -> Client:
         urls = [document.get("url") for document in map(home.read_note, sorted(settings.home.glob("noetl_server*.json")))]
         started = [one for one in urls if isinstance(one, str)]
         url = url if url in started or len(started) != 1 else started[0]
-    return Client(url, home.token(settings), timeout)
+    return Client(url, home.known_token(settings), timeout)
 
 
 def messages(lines: Iterator[str]) -> Iterator[Message]:

@@ -257,14 +257,9 @@ def wait_ready(entry: Record, answers: Callable[[], bool], *, timeout: float, lo
     while not answers():
         waited = time.monotonic() - started
         if not is_alive(entry):
-            raise NoetlError(
-                f"{entry.title} ended while it started{_ending(entry)}\n{tail(Path(entry.log), log_from)}", f"all of its log: {entry.log}"
-            )
+            raise NoetlError(f"{entry.title} ended while it started{_ending(entry)}\n{_said(entry, log_from)}", _where(entry))
         if waited > timeout:
-            raise NoetlError(
-                f"{entry.title} (pid {entry.pid}) does not serve after {timeout:g} s\n{tail(Path(entry.log), log_from)}",
-                f"all of its log: {entry.log}",
-            )
+            raise NoetlError(f"{entry.title} (pid {entry.pid}) does not serve after {timeout:g} s\n{_said(entry, log_from)}", _where(entry))
         if waited >= said + 2:
             said += 2
             progress(f"{entry.title}: waiting until it is ready ({said} s)")
@@ -307,6 +302,14 @@ def wait_gone(processes: Iterable[psutil.Process], timeout: float) -> list[psuti
     while (left := [process for process in left if runs_still(process)]) and time.monotonic() < until:
         time.sleep(0.01)
     return left
+
+
+def _said(entry: Record, log_from: int) -> str:
+    return "  (it stays in front, and logs there)" if entry.log == STDOUT else tail(Path(entry.log), log_from)
+
+
+def _where(entry: Record) -> str:
+    return "see the output of what started it" if entry.log == STDOUT else f"all of its log: {entry.log}"
 
 
 def _ending(entry: Record) -> str:

@@ -28,20 +28,25 @@ class Start:
 
 
 def start(settings: Settings, *, init_db: bool = False, progress: Progress = quiet) -> Start:
-    """Start the server on the settings' port and return once it is ready; one that already runs there is left alone.
+    """Start the server on the settings' port and return once it is ready; one that already runs there is left alone, and waited for.
 
     Whatever the settings leave to the embedded stack is started first.
     """
     from noetl.ops import stack
 
-    with stack.lock(settings.home, "server"):
+    def wait(entry: Record, log_from: int = 0) -> None:
+        process.wait_ready(entry, lambda: is_ready(entry, settings), timeout=_READY_TIMEOUT, log_from=log_from, progress=progress)
+
+    with stack.lock(settings.home, "server", progress):
         before = _before(settings)
         stack.start(settings, progress)
         if before is not None:
+            before = replace(before, url=before.url or server_url(replace(settings, server_url=None)))
+            wait(before)
             return Start(before, already=True)
         entry, log_from = _spawn(settings, init_db, files.log_file(settings.home, _name(settings)))
         try:
-            process.wait_ready(entry, lambda: is_ready(entry, settings), timeout=_READY_TIMEOUT, log_from=log_from, progress=progress)
+            wait(entry, log_from)
         except BaseException:
             process.stop(settings.home, entry.service, RUNS, again="noetl server stop", timeout=3, force=True)
             raise
@@ -59,7 +64,7 @@ def stay(settings: Settings, *, init_db: bool = False, progress: Progress = quie
 
     def begin() -> Record:
         nonlocal new
-        with stack.lock(settings.home, "server"):
+        with stack.lock(settings.home, "server", progress):
             if (before := _before(settings)) is not None:
                 raise foreground.Already(before)
             new = stack.start(settings, progress).new
@@ -118,7 +123,7 @@ def is_ready(entry: Record, settings: Settings) -> bool:
     """Tell whether that server's process answers that it is ready."""
     if entry.url is None:
         return False
-    client = Client(entry.url, files.token(settings), timeout=2)
+    client = Client(entry.url, files.known_token(settings), timeout=2)
     try:
         return bool(client.get("/health")["pid"] == entry.pid) and client.answers("/ready")
     except (NoetlError, KeyError, TypeError):

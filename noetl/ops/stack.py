@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -26,7 +27,7 @@ class Started:
 
 def start(settings: Settings, progress: Progress = quiet) -> Started:
     """Start what is missing of the embedded services; those that the settings place elsewhere are left alone."""
-    with lock(settings.home), ThreadPoolExecutor(2) as pool:
+    with lock(settings.home, progress=progress), ThreadPoolExecutor(2) as pool:
         recorded = files.read_embedded(settings.home)
         new = missing(settings)
         database = None if settings.postgres else pool.submit(postgres.start, settings.home, recorded, progress)
@@ -54,7 +55,7 @@ def start_postgres(settings: Settings, progress: Progress = quiet) -> Postgres:
     """Return the database of the settings, or start the embedded PostgreSQL and return its database."""
     if settings.postgres:
         return settings.postgres
-    with lock(settings.home):
+    with lock(settings.home, progress=progress):
         recorded = files.read_embedded(settings.home)
         made = postgres.start(settings.home, recorded, progress)
         files.write_embedded(settings.home, replace(recorded, postgres=made.noetl, playbooks=made.playbooks))
@@ -65,7 +66,7 @@ def start_nats(settings: Settings, progress: Progress = quiet) -> Secret:
     """Return the NATS URL of the settings, or start the embedded nats-server and return its URL."""
     if settings.nats_url:
         return settings.nats_url
-    with lock(settings.home):
+    with lock(settings.home, progress=progress):
         recorded = files.read_embedded(settings.home)
         url = nats.start(settings.home, recorded, progress)
         files.write_embedded(settings.home, replace(recorded, nats_url=url))
@@ -89,7 +90,7 @@ def running(home: Path) -> list[Record]:
 
 def stop_all(settings: Settings, *, timeout: float = process.STOP_TIMEOUT, force: bool = False, progress: Progress = quiet) -> list[Record]:
     """Stop the embedded services of this home and return those that ran."""
-    with lock(settings.home):
+    with lock(settings.home, progress=progress):
         stopped = (
             nats.stop(settings.home, timeout=timeout, force=force, progress=progress),
             postgres.stop(settings.home, timeout=timeout, force=force, progress=progress),
@@ -99,15 +100,23 @@ def stop_all(settings: Settings, *, timeout: float = process.STOP_TIMEOUT, force
 
 def stop_new(settings: Settings, names: Sequence[str], progress: Progress = quiet) -> None:
     """Stop those of the embedded services, whatever state they are in."""
-    with lock(settings.home):
+    with lock(settings.home, progress=progress):
         for name in names:
             (nats if name == nats.SERVICE else postgres).stop(settings.home, force=True, progress=progress)
 
 
 @contextlib.contextmanager
-def lock(home: Path, name: str = "stack") -> Iterator[None]:
-    """Let one verb at a time start or stop these; the others wait for it."""
+def lock(home: Path, name: str = "stack", progress: Progress = quiet) -> Iterator[None]:
+    """Let one verb at a time start or stop these; the others say whom they wait for."""
     home.mkdir(parents=True, exist_ok=True)
-    with (home / f".{name}.lock").open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with (home / f".{name}.lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            progress(f"{name.replace('_', ' ', 1)}: another noetl starts or stops it, waiting (pid {file.read().strip() or '?'})")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
         yield

@@ -27,7 +27,7 @@ _READY_TIMEOUT = 60.0
 def start(
     settings: Settings, *, name: str = "", pool: str = POOL, max_workers: int | None = None, count: int = 1, progress: Progress = quiet
 ) -> list[Start]:
-    """Start workers and return once the server knows each; those that already run under these names are left alone."""
+    """Start workers and return once the server knows each; those that already run under these names are left alone, and waited for."""
     from concurrent.futures import ThreadPoolExecutor
 
     wanted = names(name, count)
@@ -115,7 +115,9 @@ def _service(name: str) -> str:
     return f"worker_{name}"
 
 
-def stay(settings: Settings, *, name: str = "", pool: str = POOL, max_workers: int | None = None) -> int | Start:
+def stay(
+    settings: Settings, *, name: str = "", pool: str = POOL, max_workers: int | None = None, progress: Progress = quiet
+) -> int | Start:
     """Run a worker in front of the caller, who gets its signals, until it ends; return its exit code, or the one that already runs.
 
     It logs to the caller's standard output, and waits by itself for a server that is not there yet.
@@ -126,7 +128,7 @@ def stay(settings: Settings, *, name: str = "", pool: str = POOL, max_workers: i
     slots = _slots(settings, max_workers)
 
     def begin() -> Record:
-        with stack.lock(settings.home, _service(only)):
+        with stack.lock(settings.home, _service(only), progress):
             if (before := find(settings.home, only)) is not None:
                 raise foreground.Already(before)
             return _spawn(settings, connect(settings).url, only, pool, slots, None)[0]
@@ -150,15 +152,18 @@ def _start(settings: Settings, client: Client, name: str, pool: str, slots: int,
     from noetl.ops import stack
 
     service = _service(name)
-    with stack.lock(settings.home, service):
+
+    def wait(entry: Record, log_from: int = 0) -> None:
+        process.wait_ready(entry, lambda: _is_known(client, name, entry.pid), timeout=_READY_TIMEOUT, log_from=log_from, progress=progress)
+
+    with stack.lock(settings.home, service, progress):
         before = find(settings.home, name)
         if before is not None:
+            wait(before)
             return Start(before, already=True)
         entry, log_from = _spawn(settings, client.url, name, pool, slots, files.log_file(settings.home, service))
         try:
-            process.wait_ready(
-                entry, lambda: _is_known(client, name, entry.pid), timeout=_READY_TIMEOUT, log_from=log_from, progress=progress
-            )
+            wait(entry, log_from)
         except BaseException:
             process.stop(settings.home, service, RUNS, again="noetl worker stop", timeout=3, force=True)
             raise

@@ -35,7 +35,7 @@ def start(_context: Context, name: str = "", pool: str = "default", max_workers:
         return
     if count != 1:
         raise UsageError(f"one worker can stay in front, not {count}", "noetl worker start --foreground --name NAME, once for each")
-    ended = worker.stay(read_settings(), name=name, pool=pool, max_workers=max_workers or None)
+    ended = worker.stay(read_settings(), name=name, pool=pool, max_workers=max_workers or None, progress=note)
     if isinstance(ended, int):
         raise Exit("", code=ended)
     _say(ended)

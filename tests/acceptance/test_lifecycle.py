@@ -152,6 +152,33 @@ def test_starts_in_the_same_millisecond(operator: Operator) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
+def test_a_second_start_waits_for_the_first(operator: Operator) -> None:
+    operator.ok("db", "init")
+    file = operator.home / "noetl_server.pid"
+    for ending in (signal.SIGCONT, signal.SIGKILL):
+        with operator.popen("server", "start") as first:
+            wait_for(file.exists)
+            pid = int(file.read_text())
+            os.kill(pid, signal.SIGSTOP)
+            with operator.popen("server", "start") as second:
+                assert second.stderr is not None
+                assert "another noetl starts or stops it, waiting" in second.stderr.readline()
+                # Nobody is left who would stop what he started: the second one finds a server that is not ready.
+                first.kill()
+                assert "waiting until it is ready" in second.stderr.readline()
+                os.kill(pid, ending)
+                out, err = second.communicate(timeout=100)
+        if ending == signal.SIGCONT:
+            assert second.returncode == 0, err
+            assert f"server: already running, pid {pid}, http://127.0.0.1:{operator.port}, since " in out
+            operator.ok("server", "stop")
+            continue
+        assert second.returncode == 1
+        assert "server ended while it started" in err
+        assert "  | " in err, "its last log lines"
+        assert str(operator.home / "logs" / "server.log") in err
+
+
 def test_ctrl_c_in_the_middle_of_a_start(operator: Operator) -> None:
     operator.ok("db", "init")
     for after in (0.3, 0.8, 1.2):
