@@ -58,20 +58,26 @@ def stay(settings: Settings, *, init_db: bool = False, progress: Progress = quie
 
     It logs to the caller's standard output. What was started for it of the embedded stack is stopped after it.
     """
-    from noetl.ops import foreground, stack
+    from noetl.ops import foreground, heir, stack
 
     new: tuple[str, ...] = ()
 
-    def begin() -> Record:
+    def begin(inherit: heir.Inherit) -> Record:
         nonlocal new
         with stack.lock(settings.home, "server", progress):
             if (before := _before(settings)) is not None:
                 raise foreground.Already(before)
             new = stack.start(settings, progress).new
-            return _spawn(settings, init_db, None)[0]
+            for entry in stack.running(settings.home):
+                if entry.service in new:
+                    inherit(entry)
+            entry = _spawn(settings, init_db, None)[0]
+            inherit(entry)
+            return entry
 
     try:
-        return foreground.stay(begin)
+        with heir.waiting(settings.home) as inherit:
+            return foreground.stay(lambda: begin(inherit))
     except foreground.Already as already:
         return Start(already.record, already=True)
     finally:

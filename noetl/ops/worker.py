@@ -122,19 +122,22 @@ def stay(
 
     It logs to the caller's standard output, and waits by itself for a server that is not there yet.
     """
-    from noetl.ops import foreground, stack
+    from noetl.ops import foreground, heir, stack
 
     (only,) = names(name, 1)
     slots = _slots(settings, max_workers)
 
-    def begin() -> Record:
+    def begin(inherit: heir.Inherit) -> Record:
         with stack.lock(settings.home, _service(only), progress):
             if (before := find(settings.home, only)) is not None:
                 raise foreground.Already(before)
-            return _spawn(settings, connect(settings).url, only, pool, slots, None)[0]
+            entry = _spawn(settings, connect(settings).url, only, pool, slots, None)[0]
+            inherit(entry)
+            return entry
 
     try:
-        return foreground.stay(begin)
+        with heir.waiting(settings.home) as inherit:
+            return foreground.stay(lambda: begin(inherit))
     except foreground.Already as already:
         return Start(already.record, already=True)
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
 import time
@@ -46,6 +47,7 @@ def print_logs(home: Path, service: str, onward: bool, lines: int, since: str, *
 
 def stay_with(starting: Starting, settings: Settings, workers: int) -> None:
     """Start what is missing and print its logs until a signal comes or a part ends; then stop what was started here."""
+    from noetl.ops import heir
     from noetl.ops.process import is_alive
 
     def end(_number: int, _frame: object) -> None:
@@ -55,8 +57,12 @@ def stay_with(starting: Starting, settings: Settings, workers: int) -> None:
     for number in signals[1:]:
         signal.signal(number, end)
     places = logs.places(logs.find(settings.home))
+    beside = contextlib.ExitStack()
+    inherit = beside.enter_context(heir.waiting(settings.home))
     try:
         starting.up(workers)
+        for entry in starting.new:
+            inherit(entry)
         for found in logs.follow_or_wait(lambda: logs.find(settings.home), places):
             if found is not None:
                 say(f"{found[0].stem}: {found[1]}")
@@ -66,6 +72,7 @@ def stay_with(starting: Starting, settings: Settings, workers: int) -> None:
         for number in signals:
             signal.signal(number, signal.SIG_IGN)
         starting.undo()
+        beside.close()
 
 
 def print_execution(client: Client, execution_id: str, json: bool) -> None:

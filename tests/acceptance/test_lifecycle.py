@@ -96,6 +96,24 @@ def test_a6_ctrl_c_in_the_foreground_stops_all_of_it(operator: Operator, words: 
     assert list(operator.home.glob("*.pid")) == []
 
 
+@pytest.mark.parametrize("words", ["up --foreground", "server start --foreground --init-db", "worker start --foreground --name front"])
+def test_nothing_is_left_of_a_foreground_verb_that_is_killed(operator: Operator, words: str) -> None:
+    name = {"up": "worker worker-1", "server": "server", "worker": "worker front"}[words.split()[0]]
+    if name == "worker front":
+        operator.ok("server", "start", "--init-db")
+    before = {one.pid for one in operator.processes()}
+    said = operator.folder / "said"
+    with said.open("w") as out, operator.popen(*words.split(), start_new_session=True, stdout=out, stderr=subprocess.DEVNULL) as front:
+        wait_for(lambda: operator.services().get(name, {}).get("state") == "running")
+        # `up --foreground` prints logs once it has started everything.
+        wait_for(said.read_text)
+        front.kill()
+        front.wait()
+    wait_for(lambda: not [one for one in operator.processes() if one.pid not in before])
+    assert name not in {row for row, shown in operator.services().items() if shown["state"] != "stopped"}
+    assert len(list(operator.home.glob("*.pid"))) == (3 if name == "worker front" else 0)
+
+
 def test_a7_stop_with_an_open_event_stream_is_quick(operator: Operator, playbook: Path) -> None:
     operator.ok("up")
     execution_id = operator.ok("run", str(playbook), "--set", "pause=60", "--detach").strip()
