@@ -31,6 +31,10 @@ class Sweeper:
         self._runtime = runtime
         self._away = time.time()
 
+    def unheard(self) -> None:
+        """Note that a worker was not heard because the database was away; it gets the time of a lease to be heard again."""
+        self._away = time.time()
+
     async def run(self) -> None:
         """Sweep until cancelled; what goes wrong is logged and tried again."""
         interval = min(INTERVAL, self._runtime.settings.lease_seconds / 2)
@@ -38,14 +42,14 @@ class Sweeper:
             before = time.time()
             await asyncio.sleep(interval)
             if time.time() - before > interval + 1:
-                self._away = time.time()
+                self.unheard()
             try:
                 await self.sweep()
             except NoetlError as error:
-                self._away = time.time()
+                self.unheard()
                 logger.warning("the sweep failed: %s", error.message)
             except Exception:
-                self._away = time.time()
+                self.unheard()
                 logger.exception("the sweep failed")
 
     async def sweep(self) -> None:

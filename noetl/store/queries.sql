@@ -565,19 +565,24 @@ FROM page p LEFT JOIN LATERAL (SELECT * FROM command WHERE execution_id = $1 AND
 
 -- name: steps
 -- One row a run of a step.
-SELECT c.step, c.run_id, min(c.command_id) AS first, (array_agg(c.kind ORDER BY c.command_id))[1] AS kind, count(*) FILTER (WHERE c.status = 'running') AS running,
-       count(*) FILTER (WHERE c.status = 'waiting') AS waiting, count(*) FILTER (WHERE c.status = 'done') AS done,
-       count(*) FILTER (WHERE c.status = 'failed') AS failed, count(*) FILTER (WHERE c.status = 'cancelled') AS cancelled,
-       max(c.attempt) AS attempts, sum(c.lost) AS lost, min(coalesce(c.started_at, c.claimed_at)) AS started_at,
-       max(c.finished_at) AS ended_at, min(c.created_at) AS created_at, (array_agg(c.worker_id ORDER BY c.command_id DESC))[1] AS worker_id,
-       (array_agg(c.error::text ORDER BY c.command_id DESC) FILTER (WHERE c.error IS NOT NULL))[1] AS error,
-       (array_agg(c.status ORDER BY c.command_id DESC) FILTER (WHERE c.kind NOT LIKE 'sink:%'))[1] AS last,
+WITH runs AS (
+    SELECT step, run_id, min(command_id) AS first, max(command_id) AS latest, max(command_id) FILTER (WHERE error IS NOT NULL) AS failed,
+           max(command_id) FILTER (WHERE kind NOT LIKE 'sink:%') AS called, bool_or(status = 'waiting') AS waiting,
+           count(*) FILTER (WHERE status = 'running') AS running, max(attempt) AS attempts, sum(lost) AS lost,
+           min(coalesce(started_at, claimed_at)) AS started_at, max(finished_at) AS ended_at, min(created_at) AS created_at
+    FROM command WHERE execution_id = $1 GROUP BY run_id, step
+)
+SELECT r.step, r.run_id, first.kind, r.running, r.waiting, r.attempts, r.lost, r.started_at, r.ended_at, r.created_at, latest.worker_id,
+       failed.error::text AS error, called.status AS last,
        l.total, l.done AS loop_done, l.failed AS loop_failed, l.cancelled AS loop_cancelled, l.closed, l.closed_at
-FROM command c LEFT JOIN loop l ON l.execution_id = c.execution_id AND l.run_id = c.run_id
-WHERE c.execution_id = $1
-GROUP BY c.run_id, c.step, l.total, l.done, l.failed, l.cancelled, l.closed, l.closed_at
+FROM runs r
+JOIN command first ON first.execution_id = $1 AND first.command_id = r.first
+JOIN command latest ON latest.execution_id = $1 AND latest.command_id = r.latest
+LEFT JOIN command failed ON failed.execution_id = $1 AND failed.command_id = r.failed
+LEFT JOIN command called ON called.execution_id = $1 AND called.command_id = r.called
+LEFT JOIN loop l ON l.execution_id = $1 AND l.run_id = r.run_id
 UNION ALL
-SELECT l.step, l.run_id, 0, '', 0, 0, 0, 0, 0, 1, 0, l.created_at, l.closed_at, l.created_at, NULL, NULL, NULL,
+SELECT l.step, l.run_id, '', 0, false, 1, 0, l.created_at, l.closed_at, l.created_at, NULL, NULL, NULL,
        l.total, l.done, l.failed, l.cancelled, l.closed, l.closed_at
 FROM loop l WHERE l.execution_id = $1 AND l.total = 0
 ORDER BY run_id

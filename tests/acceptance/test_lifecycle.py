@@ -205,7 +205,8 @@ def test_ctrl_c_in_the_middle_of_a_start(operator: Operator) -> None:
             verb.send_signal(signal.SIGINT)
             out, err = verb.communicate(timeout=30)
         assert "Traceback" not in out + err
-        assert verb.returncode in (0, 130)
+        # A shell tells the last two alike: the interpreter had not come to the verb yet.
+        assert verb.returncode in (0, 130, -signal.SIGINT)
         left = [one for one in operator.processes() if "noetl.server" in one.cmdline()]
         assert bool(left) == (verb.returncode == 0), out + err
     operator.ok("server", "start")

@@ -14,7 +14,7 @@ from starlette.responses import Response, StreamingResponse
 from noetl import __version__
 from noetl.bus.subjects import POOL
 from noetl.engine.value import Stored, Value, loads
-from noetl.errors import NoetlError, NotFound, TooLarge, UsageError
+from noetl.errors import NoetlError, NotFound, TooLarge, Unavailable, UsageError
 from noetl.server.answers import answer, body_of, decoded, encoded, id_of, iso, number_of, raw_answer, runtime_of, sent, text_of
 from noetl.server.chunks import place_of
 from noetl.server.committer import DUPLICATE
@@ -129,8 +129,15 @@ async def heartbeat(request: Request) -> Response:
     In the answer `lost` names the leases that are no longer its own; `waiting` tells that commands of its pool wait;
     `unknown` asks it to say hello again. `begun` are leases of commands that lost a worker before, and begin now.
     """
-    runtime = runtime_of(request)
-    document = await body_of(request)
+    runtime, document = runtime_of(request), await body_of(request)
+    try:
+        return answer(await _heard(runtime, document))
+    except Unavailable:
+        runtime.sweeper.unheard()
+        raise
+
+
+async def _heard(runtime: Runtime, document: Mapping[str, Json]) -> dict[str, Json]:
     worker_id = text_of(document, "worker_id")
     ids, numbers, fences = _leases(document)
     held = list(zip(ids, numbers, fences, strict=True))
@@ -149,7 +156,7 @@ async def heartbeat(request: Request) -> Response:
     if document.get("free") and document.get("pool"):
         row = await runtime.database.row("pool_waits", document["pool"])
         waiting = bool(row and row[0])
-    return answer({"lost": lost, "waiting": waiting, "unknown": known is None})
+    return {"lost": lost, "waiting": waiting, "unknown": known is None}
 
 
 @router.post("/worker/return")
