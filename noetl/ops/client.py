@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import json
-import ssl
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from noetl import home
 from noetl.errors import Conflict, NoetlError, NotFound, PlaybookError, TooLarge, Unauthorized, Unavailable, UsageError
+from noetl.ops import plain_http
 from noetl.settings import Secret, Settings
+
+if TYPE_CHECKING:
+    import http.client
 
 START_A_SERVER = "start one: noetl server start --init-db (or everything: noetl up)"
 _ERRORS: dict[int, type[NoetlError]] = {
@@ -71,13 +74,8 @@ class Client:
     def answers(self, path: str = "/ready") -> bool:
         """Tell whether the server answers 200 there within a second."""
         try:
-            connection = self._connect(1.0)
-            try:
-                connection.request("GET", self._target(path, {}), headers=self._headers())
-                return connection.getresponse().status == 200
-            finally:
-                connection.close()
-        except (OSError, http.client.HTTPException):
+            return self._got(self._target(path, {}), 1.0)[0] == 200
+        except Unavailable:
             return False
 
     def stream(self, path: str, /, **query: object) -> Iterator[Message]:
@@ -93,16 +91,26 @@ class Client:
             connection.close()
 
     def _request(self, method: str, path: str, query: Mapping[str, object], body: Mapping[str, object] | None) -> Any:
-        connection = self._connect(self._timeout)
+        target = self._target(path, query)
+        status, text = self._got(target, self._timeout) if method == "GET" else self._whole(method, target, body, self._timeout)
+        if status >= 400:
+            raise self._error(status, text)
+        return json.loads(text) if text else None
+
+    def _got(self, target: str, timeout: float) -> tuple[int, bytes]:
+        if self._parts.scheme == "https":
+            return self._whole("GET", target, None, timeout)
+        with self._broken():
+            return plain_http.get(self._parts, target, self._headers() | {"Accept": "application/json"}, timeout)
+
+    def _whole(self, method: str, target: str, body: Mapping[str, object] | None, timeout: float) -> tuple[int, bytes]:
+        connection = self._connect(timeout)
         try:
-            response = self._send(connection, method, self._target(path, query), body, {"Accept": "application/json"})
+            response = self._send(connection, method, target, body, {"Accept": "application/json"})
             with self._broken():
-                text = response.read()
+                return response.status, response.read()
         finally:
             connection.close()
-        if response.status >= 400:
-            raise self._error(response.status, text)
-        return json.loads(text) if text else None
 
     def _send(
         self, connection: http.client.HTTPConnection, method: str, target: str, body: Mapping[str, object] | None, headers: dict[str, str]
@@ -122,7 +130,7 @@ class Client:
             raise Unavailable(f"no server answers at {self.url}", START_A_SERVER) from error
         except TimeoutError as error:
             raise Unavailable(f"the server at {self.url} did not answer in time", "see: noetl server status") from error
-        except (OSError, http.client.HTTPException) as error:
+        except _breaks() as error:
             reason = str(error) or type(error).__name__
             raise Unavailable(f"the connection to {self.url} broke: {reason}", "see: noetl server status") from error
 
@@ -140,6 +148,9 @@ class Client:
         return kind(str(error.get("message")), hint, code=error.get("code"), details=error.get("details"))
 
     def _connect(self, timeout: float) -> http.client.HTTPConnection:
+        import http.client
+        import ssl
+
         host, port = self._parts.hostname or "", self._parts.port
         if self._parts.scheme == "https":
             return http.client.HTTPSConnection(host, port or 443, timeout=timeout, context=ssl.create_default_context())
@@ -151,6 +162,12 @@ class Client:
 
     def _headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self._token.reveal()}"} if self._token else {}
+
+
+def _breaks() -> tuple[type[Exception], ...]:
+    """Return the errors of a connection; those of http.client can only be raised where it was imported."""
+    loaded = sys.modules.get("http.client")
+    return (OSError, loaded.HTTPException) if loaded else (OSError,)
 
 
 def connect(settings: Settings, timeout: float = 30.0) -> Client:

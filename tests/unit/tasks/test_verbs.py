@@ -188,7 +188,8 @@ def test_what_a_fast_verb_may_not_import(tmp_path: Path) -> None:
 
     # Each of these takes longer to import than the answer takes to give.
     slow = (
-        "argparse", "asyncio", "concurrent.futures", "importlib.metadata", "logging", "secrets", "shutil", "uuid",
+        "argparse", "asyncio", "concurrent.futures", "email", "http.client", "importlib.metadata", "logging", "secrets", "shutil",
+        "ssl", "uuid",
         "aiohttp", "asyncpg", "docker", "duckdb", "fabric", "fastapi", "invoke", "jinja2", "kubernetes", "nats", "orjson", "rich",
         "uvicorn", "uvloop", "yaml", "noetl.engine", "noetl.ops.nats", "noetl.ops.postgres", "noetl.ops.stack", "noetl.playbook",
         "noetl.store", "noetl.tasks",
