@@ -100,8 +100,11 @@ class Client:
     def _got(self, target: str, timeout: float) -> tuple[int, bytes]:
         if self._parts.scheme == "https":
             return self._whole("GET", target, None, timeout)
-        with self._broken():
-            return plain_http.get(self._parts, target, self._headers() | {"Accept": "application/json"}, timeout)
+        try:
+            with self._broken():
+                return plain_http.get(self._parts, target, self._headers() | {"Accept": "application/json"}, timeout)
+        except plain_http.InPartsError:
+            return self._whole("GET", target, None, timeout)
 
     def _whole(self, method: str, target: str, body: Mapping[str, object] | None, timeout: float) -> tuple[int, bytes]:
         connection = self._connect(timeout)

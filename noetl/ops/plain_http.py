@@ -10,8 +10,12 @@ from urllib.parse import SplitResult
 _LINE = 65536
 
 
+class InPartsError(Exception):
+    """The answer comes in parts (`transfer-encoding`): somebody between, or the server, does not know how long it will be."""
+
+
 def get(server: SplitResult, target: str, headers: Mapping[str, str], timeout: float) -> tuple[int, bytes]:
-    """Return the status and the body of an answer; one that is no HTTP, or not whole, raises ConnectionError."""
+    """Return the status and the body of an answer; one that is no HTTP, or not whole, raises ConnectionError; one in parts InPartsError."""
     given = {"Host": server.netloc.rpartition("@")[2], **headers}
     # Version 1.0 asks for an answer that ends with its connection: no chunks, nothing kept open.
     asked = [f"GET {target} HTTP/1.0", *(f"{name}: {value}" for name, value in given.items())]
@@ -31,7 +35,7 @@ def _read(answer: BinaryIO) -> tuple[int, bytes]:
         if name.lower() == b"content-length":
             length = int(value) if value.strip().isdigit() else None
         elif name.lower() == b"transfer-encoding":
-            raise ConnectionError("the answer comes in parts, which was not asked for")
+            raise InPartsError("the answer comes in parts")
     body = answer.read() if length is None else answer.read(length)
     if length is not None and len(body) < length:
         raise ConnectionError(f"the answer ended after {len(body)} of {length} bytes")

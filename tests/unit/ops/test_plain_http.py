@@ -15,15 +15,16 @@ from noetl.settings import Secret
 
 
 @contextlib.contextmanager
-def answering(answer: bytes) -> Iterator[tuple[str, list[bytes]]]:
-    """Answer one request with these bytes; yields the URL, and what was asked once that is known."""
+def answering(*answers: bytes) -> Iterator[tuple[str, list[bytes]]]:
+    """Answer each request with its bytes, on a connection of its own; yields the URL, and what was asked once that is known."""
     asked: list[bytes] = []
 
     def serve(listening: socket.socket) -> None:
-        connection, _ = listening.accept()
-        with connection:
-            asked.append(connection.recv(65536))
-            connection.sendall(answer)
+        for answer in answers:
+            connection, _ = listening.accept()
+            with connection:
+                asked.append(connection.recv(65536))
+                connection.sendall(answer)
 
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=serve, args=(listening,))
@@ -49,12 +50,18 @@ def test_an_answer_without_a_length_ends_with_its_connection() -> None:
         (b"", "no HTTP"),
         (b"220 mail.example ESMTP\r\n", "no HTTP"),
         (b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc", "3 of 10 bytes"),
-        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", "in parts"),
     ],
 )
 def test_an_answer_that_is_not_whole(answer: bytes, said: str) -> None:
     with answering(answer) as (url, _), pytest.raises(Unavailable, match=said):
         Client(url, Secret("secret"), timeout=10).get("/health")
+
+
+def test_an_answer_in_parts_is_asked_for_again_by_the_library() -> None:
+    parts = b'HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\n{"a\r\n4\r\n":1}\r\n0\r\n\r\n'
+    with answering(parts, parts) as (url, asked):
+        assert Client(url, Secret("secret"), timeout=10).get("/stored/1") == {"a": 1}
+    assert [one.split(b"\r\n")[0] for one in asked] == [b"GET /stored/1 HTTP/1.0", b"GET /stored/1 HTTP/1.1"]
 
 
 def test_the_token_travels_where_there_is_one() -> None:
