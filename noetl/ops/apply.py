@@ -5,12 +5,13 @@ from __future__ import annotations
 import difflib
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import yaml
 
 from noetl.errors import Conflict, NoetlError
+from noetl.ops import dropped
 from noetl.ops.kube_api import FIELD_MANAGER, Api, Document, Refused
 
 _ORDER = (
@@ -37,6 +38,7 @@ KEPT = ("Namespace", "PersistentVolumeClaim", "Secret", "StatefulSet", "CustomRe
 """Kinds that are never deleted because a document is gone: they hold data, or others' things."""
 _NOISE = ("managedFields", "resourceVersion", "uid", "creationTimestamp", "generation", "selfLink")
 _APPLY = "application/apply-patch+yaml"
+_PATCH = "application/strategic-merge-patch+json"
 _GONE_WITHIN = 60.0
 
 Action = Literal["create", "change", "replace", "keep"]
@@ -44,12 +46,16 @@ Action = Literal["create", "change", "replace", "keep"]
 
 @dataclass(frozen=True)
 class Change:
-    """What a document does to the cluster: `before` and `after` are the object as it is and as it would be."""
+    """What a document does to the cluster: `before` and `after` are the object as it is and as it would be.
+
+    `first` is a patch that takes away what an apply would leave empty behind.
+    """
 
     document: Document
     action: Action
     before: Document | None
     after: Document
+    first: Document = field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -100,6 +106,8 @@ def perform(api: Api, change: Change, *, take_over: bool = False) -> bool:
     if change.action == "replace":
         _replace(api, change.document)
     else:
+        if change.first:
+            _patch(api, change.document, change.first, dry_run=False)
         _apply(api, change.document, take_over=take_over, dry_run=False)
     return True
 
@@ -149,11 +157,33 @@ def _tried(api: Api, document: Document, before: Document | None, take_over: boo
         if error.status == 422 and before is not None:
             if document["kind"] == "Job":
                 return Change(document, "replace", before, document)
+            if change := _emptied(api, document, before):
+                return change
             raise _immutable(api, document, error) from error
         raise NoetlError(f"{title(document)}: the cluster would refuse it: {error.said}", error.hint or "nothing was changed") from error
     if before is None:
         return Change(document, "create", None, after)
     return Change(document, "keep" if _plain(before) == _plain(after) else "change", before, after)
+
+
+def _emptied(api: Api, document: Document, before: Document) -> Change | None:
+    """Try a document without what the one before had and it has not: an apply alone would leave empty structures, which are refused."""
+    fields = dropped.owned(before, FIELD_MANAGER)
+    first = dropped.patch(fields, document)
+    if not first:
+        return None
+    try:
+        after = _patch(api, document, dropped.patch(fields, document, whole=True), dry_run=True)
+    except Refused:
+        return None
+    return Change(document, "change", before, after, first)
+
+
+def _patch(api: Api, document: Document, patch: Document, *, dry_run: bool) -> Document:
+    found: Document = api.request(
+        "PATCH", api.path(document), patch, content=_PATCH, fieldManager=FIELD_MANAGER, dryRun="All" if dry_run else None
+    )
+    return found
 
 
 def _apply(api: Api, document: Document, *, take_over: bool, dry_run: bool) -> Document:
@@ -236,11 +266,11 @@ def _hidden(document: Document, other: Document) -> Document:
     if document.get("kind") != "Secret":
         return document
     shown = dict(document)
-    for field in ("data", "stringData"):
-        if field in document:
-            known = other.get(field) or {}
-            values = document[field].items()
-            shown[field] = {key: "*** (new)" if other and known.get(key) != value else "***" for key, value in values}
+    for part in ("data", "stringData"):
+        if part in document:
+            known = other.get(part) or {}
+            values = document[part].items()
+            shown[part] = {key: "*** (new)" if other and known.get(key) != value else "***" for key, value in values}
     return shown
 
 

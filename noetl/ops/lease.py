@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 from noetl.errors import Conflict, NoetlError
+from noetl.ops import ending
 from noetl.ops.kube_api import Api, Document, Refused
 
 NAME = "noetl-deploy"
@@ -27,6 +28,11 @@ def owner() -> str:
 @contextlib.contextmanager
 def held(api: Api, namespace: str, what: str, *, seconds: float = SECONDS) -> Iterator[None]:
     """Hold the namespace's lock meanwhile, and release it however this ends; one that somebody holds is refused with who and since when."""
+    with ending.as_interrupts():
+        yield from _held(api, namespace, what, seconds)
+
+
+def _held(api: Api, namespace: str, what: str, seconds: float) -> Iterator[None]:
     holder = owner()
     root = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
     taken = _take(api, root, holder, what, seconds)

@@ -102,14 +102,14 @@ def forward(_context: Context, env: str = "", port: int = 8082, host: str = "127
 
     What the verbs need to find it from another terminal is meanwhile in the private file .noetl/forward.env.
     """
+    from noetl.ops import ending, layers
     from noetl.ops import forward as forwarding
-    from noetl.ops import layers
     from noetl.ops import target as targets
 
     api = targets.connect(env)
     namespace = layers.load_values(layers.FOLDER, env or None).namespace
     forwarding.ready_pod(api, namespace)
-    with forwarding.listening(host, port) as listener:
+    with ending.as_interrupts(), forwarding.listening(host, port) as listener:
         url = f"http://{host}:{listener.getsockname()[1]}"
         with forwarding.environment(api, namespace, url) as file:
             say(f"{url} leads to the server in namespace {namespace} of context {api.context}")

@@ -68,7 +68,16 @@ class Installation:
             clean | {"KUBECONFIG": kubeconfig(), "PYTHONPATH": str(self.checkout), "NOETL_HOME": str(self.folder / "home")} | self.access
         )
         command = [sys.executable, "-m", "noetl.cli", *words]
-        return subprocess.Popen(command, cwd=self.folder, env=environ, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        return subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env=environ,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            # Where the tests themselves run behind something else, SIGINT is ignored, and so it would be here.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run a verb to its end."""
@@ -210,17 +219,18 @@ def test_an_image_that_is_not_there_is_named_and_the_former_revision_is_back(ins
     assert git(installation.checkout, "status", "--porcelain") == ""
 
 
-def test_ctrl_c_leaves_nothing_locked(installation: Installation) -> None:
-    verb = installation.popen("k8s", "deploy", "--set", "env.NOETL_VAR_ROUND=3")
-    assert verb.stderr is not None
-    for line in verb.stderr:
-        if re.match(r"\S*deployment/noetl-server: ", line):
-            break
-    verb.send_signal(signal.SIGINT)
-    verb.communicate(timeout=60)
-    assert verb.returncode == 130
-    assert lease.holder(installation.api, installation.namespace) == ""
-    assert "is up" in installation.ok("k8s", "deploy", "--set", "env.NOETL_VAR_ROUND=3")
+def test_ctrl_c_and_a_terminated_verb_leave_nothing_locked(installation: Installation) -> None:
+    for number, value in ((signal.SIGINT, "3"), (signal.SIGTERM, "4")):
+        verb = installation.popen("k8s", "deploy", "--set", f"env.NOETL_VAR_ROUND={value}")
+        assert verb.stderr is not None
+        for line in verb.stderr:
+            if re.match(r"\S*deployment/noetl-server: ", line):
+                break
+        verb.send_signal(number)
+        verb.communicate(timeout=60)
+        assert verb.returncode == 130
+        assert lease.holder(installation.api, installation.namespace) == ""
+    assert "is up" in installation.ok("k8s", "deploy", "--set", "env.NOETL_VAR_ROUND=4")
 
 
 def test_a_platform_that_no_node_has_is_refused_before_the_build(installation: Installation) -> None:

@@ -148,6 +148,28 @@ def test_what_never_changes_is_explained_and_nothing_is_deleted(cluster: Api, na
     assert cluster.find(cluster.path(config_map(namespace))) is None
 
 
+def test_what_a_manifest_no_longer_says_is_taken_away(cluster: Api, namespace: str) -> None:
+    probe = {"exec": {"command": ["true"]}}
+    hook = {"preStop": {"exec": {"command": ["true"]}}, "postStart": {"exec": {"command": ["true"]}}}
+    ports = [{"containerPort": 8000, "name": "http"}]
+    apply_all(
+        cluster, [deployment(namespace, lifecycle=hook, readinessProbe=probe, ports=ports, pod={"securityContext": {"runAsUser": 7}})]
+    )
+    without = deployment(namespace, lifecycle={"postStart": hook["postStart"]}, ports=ports, env=[{"name": "A", "value": "1"}])
+    shown = apply.difference(apply.plan(cluster, [without]))
+    assert "-          preStop:" in shown and "-        readinessProbe:" in shown and "+        - name: A" in shown
+    assert apply_all(cluster, [without]) == ["deployment/web"]
+    pod = cluster.find(cluster.path(without))["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert (list(container["lifecycle"]), container["env"], pod.get("securityContext")) == (
+        ["postStart"],
+        [{"name": "A", "value": "1"}],
+        {},
+    )
+    assert "readinessProbe" not in container
+    assert apply_all(cluster, [without]) == []
+
+
 def test_a_field_of_somebody_else_is_named(cluster: Api, namespace: str) -> None:
     apply_all(cluster, [config_map(namespace, key="1")])
     path = cluster.path(config_map(namespace))

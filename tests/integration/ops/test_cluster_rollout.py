@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import secrets
+import struct
+import tarfile
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 from kube import IMAGE, SERVES, config_map, deployment
 
+import docker
 from noetl.ops import apply, rollout
 from noetl.ops.kube_api import Api, Document
 from noetl.ops.rollout import NotComing
@@ -58,7 +65,9 @@ def test_a_crash(cluster: Api, namespace: str) -> None:
 
 def test_out_of_memory(cluster: Api, namespace: str) -> None:
     resources = {"limits": {"memory": "32Mi"}, "requests": {"cpu": "10m"}}
-    error = failure(cluster, deployment(namespace, code="x = b'x' * (1 << 28)", resources=resources))
+    # Without a probe it would count as up in the moment between its start and its end.
+    probe = {"exec": {"command": ["false"]}}
+    error = failure(cluster, deployment(namespace, code="x = b'x' * (1 << 28)", resources=resources, readinessProbe=probe))
     assert error.details["cause"] == "out of memory"
     assert error.details["evidence"] == "container main was killed; its limit is 32Mi"
 
@@ -145,6 +154,35 @@ def test_what_might_still_come_up_by_itself_is_waited_for_first(cluster: Api, na
 def test_a_program_that_the_image_has_not(cluster: Api, namespace: str) -> None:
     error = failure(cluster, deployment(namespace, command=["noetl-of-another-image"]))
     assert error.details["cause"] == f"the image {IMAGE} has no such program"
+
+
+@pytest.fixture
+def foreign(engine: docker.DockerClient, tmp_path: Path) -> Iterator[str]:
+    """An image whose one program is of a machine that this is not: its kernel refuses to run it."""
+    # Itanium, which no emulator that may be registered with this kernel knows.
+    elf = struct.pack("<4sBBBBQHHIQQQIHHHHHH", b"\x7fELF", 2, 1, 1, 0, 0, 2, 50, 1, 0x400000, 64, 0, 0, 64, 56, 1, 64, 0, 0)
+    (tmp_path / "program").write_bytes(elf + struct.pack("<IIQQQQQQ", 1, 5, 0, 0x400000, 0x400000, 120, 120, 4096))
+    (tmp_path / "program").chmod(0o755)
+    name = f"noetl-test/foreign:{secrets.token_hex(4)}"
+    with tarfile.open(tmp_path / "foreign.tar", "w") as tar:
+        tar.add(tmp_path / "program", "/program")
+    engine.api.import_image(str(tmp_path / "foreign.tar"), repository=name.partition(":")[0], tag=name.partition(":")[2])
+    yield name
+    with contextlib.suppress(docker.errors.APIError):  # a pod that is still ending has it
+        engine.images.remove(name, force=True)
+
+
+def test_an_image_of_another_architecture(cluster: Api, namespace: str, foreign: str) -> None:
+    runtimes = {one["status"]["nodeInfo"]["containerRuntimeVersion"].partition(":")[0] for one in cluster.items("/api/v1/nodes")}
+    if runtimes != {"docker"}:
+        pytest.skip(f"LOUD SKIP: the nodes run on {', '.join(sorted(runtimes))}, not on this engine: the image is not there")
+    watch(cluster, deployment(namespace))
+    probe = {"httpGet": {"path": "/", "port": 8000}}
+    error = failure(cluster, deployment(namespace, image=foreign, command=["/program"], readinessProbe=probe))
+    assert error.details["cause"] == f"wrong architecture: {foreign} is not built for this node"
+    assert "exec format error" in error.details["evidence"]
+    assert "1 of its former pods still serve" in error.message
+    assert "--platform linux/ARCH" in error.hint
 
 
 def test_a_job_is_waited_for_and_one_that_fails_is_explained(cluster: Api, namespace: str) -> None:
