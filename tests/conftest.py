@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import os
+import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -28,6 +29,13 @@ ROOT = Path(__file__).parent.parent
 TEMPLATE = "noetl_template"
 CONTAINERS = {"engine", "cluster"}
 _numbers = itertools.count(1)
+
+
+def pytest_configure() -> None:
+    """Take a terminal's signals by default: behind `nohup` and `&` they are ignored, and what the tests start inherits that."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

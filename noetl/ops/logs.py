@@ -35,7 +35,11 @@ def find(home: Path, service: str = "") -> list[Path]:
         return found
     chosen = [path for path in found if path.stem == service] or [path for path in found if path.stem == f"worker_{service}"]
     if not chosen:
-        raise NotFound(f"{service!r} has no log in {home / 'logs'}", f"these have one: {', '.join(path.stem for path in found) or 'none'}")
+        name = service.removeprefix("worker_")
+        raise NotFound(
+            f"{name!r} has no log in {home / 'logs'}: it was never started here",
+            f"these have one: {', '.join(path.stem.removeprefix('worker_') for path in found)}" if found else "start everything: noetl up",
+        )
     return chosen
 
 

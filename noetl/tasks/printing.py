@@ -18,7 +18,7 @@ from noetl.ops.client import Client
 from noetl.ops.run import Ended
 from noetl.settings import Settings
 from noetl.tasks import flags
-from noetl.tasks.verb import colours, finish, say
+from noetl.tasks.verb import colours, finish, note, say
 
 if TYPE_CHECKING:
     from noetl.ops.services import Starting
@@ -29,6 +29,8 @@ def print_logs(home: Path, service: str, onward: bool, lines: int, since: str, *
     if lines < flags.ALL:
         raise UsageError(f"--lines {lines} is less than none", f"--lines {few}")
     found = logs.find(home, service)
+    if not found and not onward:
+        note(f"no log is in {home / 'logs'}: nothing was started here\n  start everything: noetl up")
     begin = logs.moment(since, time.time()) if since else None
     places = logs.places(found)
     named = len(found) > 1 or not service

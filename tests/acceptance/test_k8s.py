@@ -68,16 +68,7 @@ class Installation:
             clean | {"KUBECONFIG": kubeconfig(), "PYTHONPATH": str(self.checkout), "NOETL_HOME": str(self.folder / "home")} | self.access
         )
         command = [sys.executable, "-m", "noetl.cli", *words]
-        return subprocess.Popen(
-            command,
-            cwd=self.folder,
-            env=environ,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            # Where the tests themselves run behind something else, SIGINT is ignored, and so it would be here.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
+        return subprocess.Popen(command, cwd=self.folder, env=environ, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run a verb to its end."""

@@ -1,4 +1,4 @@
-"""Verbs that only look leave a home as they found it: an empty one stays empty."""
+"""Verbs that only look leave a home as they found it: an empty one stays empty, and they say what to type in it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,20 @@ READING = [
     "worker list", "worker list --json", "worker logs", "logs", "doctor", "doctor --json", "host list", "service install --print",
     "execution list", "catalog list", "-R -H nowhere.invalid worker.start",
 ]  # fmt: skip
+# What a verb says in a home where nothing was started yet.
+TOLD = {
+    "server status": "noetl server start --init-db",
+    "server logs": "noetl up",
+    "worker list": "noetl worker start",
+    "worker logs": "noetl up",
+    "logs": "noetl up",
+    "execution list": "noetl up",
+    "catalog list": "noetl up",
+}
 
 
 @pytest.mark.parametrize("program", ["noetl", "inv"])
-def test_a_verb_that_looks_writes_nothing(tmp_path: Path, program: str) -> None:
+def test_a_verb_that_looks_writes_nothing_and_says_what_to_type(tmp_path: Path, program: str) -> None:
     home = tmp_path / "home"
     home.mkdir()
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("NOETL_", "POSTGRES_", "NATS_", "XDG_"))}
@@ -37,3 +47,4 @@ def test_a_verb_that_looks_writes_nothing(tmp_path: Path, program: str) -> None:
         assert "Traceback" not in done.stderr, f"{line}: {done.stderr}"
         left = sorted(str(path.relative_to(home)) for path in home.rglob("*"))
         assert left == [], f"{program} {line} wrote {left}\n{done.stdout}{done.stderr}"
+        assert TOLD.get(line, "") in done.stdout + done.stderr, f"{program} {line} said {done.stdout}{done.stderr}"
