@@ -7,7 +7,9 @@ import getpass
 import os
 import socket
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 
 from noetl.errors import Conflict, NoetlError
@@ -17,6 +19,7 @@ from noetl.ops.kube_api import Api, Document, Refused
 NAME = "noetl-deploy"
 SECONDS = 60
 """How long a lock lives that its owner no longer renews, as when its machine is gone."""
+_LOOK = 0.25
 _FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
@@ -28,39 +31,67 @@ def owner() -> str:
 @contextlib.contextmanager
 def held(api: Api, namespace: str, what: str, *, seconds: float = SECONDS) -> Iterator[None]:
     """Hold the namespace's lock meanwhile, and release it however this ends; one that somebody holds is refused with who and since when."""
+    lock = _Lock(api, namespace, what, seconds)
     with ending.as_interrupts():
-        yield from _held(api, namespace, what, seconds)
-
-
-def _held(api: Api, namespace: str, what: str, seconds: float) -> Iterator[None]:
-    holder = owner()
-    root = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
-    taken = _take(api, root, holder, what, seconds)
-    done, lost = threading.Event(), threading.Event()
-
-    def renew() -> None:
-        version = taken["metadata"]["resourceVersion"]
-        while not done.wait(seconds / 4):
-            # A request that did not come through is tried again until the lock has run out, and somebody else may have it.
-            with contextlib.suppress(NoetlError):
-                found = api.find(f"{root}/{NAME}")
-                if found is None or found["spec"].get("holderIdentity") != holder:
-                    lost.set()
-                    return
-                found["spec"]["renewTime"] = api.now().strftime(_FORMAT)
-                version = api.request("PUT", f"{root}/{NAME}", found)["metadata"]["resourceVersion"]
-        with contextlib.suppress(Refused):
-            api.request("DELETE", f"{root}/{NAME}", {"preconditions": {"resourceVersion": version}})
-
-    thread = threading.Thread(target=renew, name="lease", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
-    if lost.is_set():
+        lock.start()
+        try:
+            lock.taken.result()
+            yield
+        finally:
+            lock.over.set()
+            lock.join()
+    if lock.lost:
         raise Conflict(f"the lock on namespace {namespace} was taken away meanwhile", "see what is deployed now: inv k8s.status")
+
+
+class _Lock(threading.Thread):
+    """Takes a lock, renews it, and releases it when it is over, or when the process's first thread is: no signal reaches this one."""
+
+    def __init__(self, api: Api, namespace: str, what: str, seconds: float) -> None:
+        super().__init__(name="lease")
+        self._api, self._what, self._seconds = api, what, seconds
+        self._root = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
+        self._holder = owner()
+        self.taken: Future[None] = Future()
+        self.over = threading.Event()
+        self.lost = False
+
+    def run(self) -> None:
+        try:
+            _take(self._api, self._root, self._holder, self._what, self._seconds)
+        except Exception as error:
+            self.taken.set_exception(error)
+            if not isinstance(error, Conflict):
+                self._release()  # it may have been taken all the same, as where the answer got lost
+            return
+        self.taken.set_result(None)
+        due = time.monotonic() + self._seconds / 4
+        while not self.over.wait(_LOOK) and threading.main_thread().is_alive():
+            if time.monotonic() > due:
+                due = time.monotonic() + self._seconds / 4
+                self._renew()
+            if self.lost:
+                return
+        self._release()
+
+    def _renew(self) -> None:
+        # A request that did not come through is tried again until the lock has run out, and somebody else may have it.
+        with contextlib.suppress(NoetlError):
+            if (found := self._mine()) is None:
+                self.lost = True
+                return
+            found["spec"]["renewTime"] = self._api.now().strftime(_FORMAT)
+            self._api.request("PUT", f"{self._root}/{NAME}", found)
+
+    def _release(self) -> None:
+        with contextlib.suppress(NoetlError):
+            if (found := self._mine()) is not None:
+                preconditions = {"resourceVersion": found["metadata"]["resourceVersion"]}
+                self._api.request("DELETE", f"{self._root}/{NAME}", {"preconditions": preconditions})
+
+    def _mine(self) -> Document | None:
+        found: Document | None = self._api.find(f"{self._root}/{NAME}")
+        return found if found is not None and found["spec"].get("holderIdentity") == self._holder else None
 
 
 def holder(api: Api, namespace: str) -> str:
@@ -69,7 +100,7 @@ def holder(api: Api, namespace: str) -> str:
     return _described(found) if found is not None and not _expired(api, found) else ""
 
 
-def _take(api: Api, root: str, holder: str, what: str, seconds: float) -> Document:
+def _take(api: Api, root: str, holder: str, what: str, seconds: float) -> None:
     lease: Document = {
         "apiVersion": "coordination.k8s.io/v1",
         "kind": "Lease",
@@ -81,10 +112,12 @@ def _take(api: Api, root: str, holder: str, what: str, seconds: float) -> Docume
     lease["spec"] |= {"acquireTime": now, "renewTime": now}
     try:
         if found is None:
-            return dict(api.request("POST", root, lease))
+            api.request("POST", root, lease)
+            return
         if _expired(api, found):
             lease["metadata"]["resourceVersion"] = found["metadata"]["resourceVersion"]
-            return dict(api.request("PUT", f"{root}/{NAME}", lease))
+            api.request("PUT", f"{root}/{NAME}", lease)
+            return
     except Refused as error:
         if error.status != 409:
             raise

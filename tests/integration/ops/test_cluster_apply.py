@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -62,6 +65,33 @@ def test_the_lock(cluster: Api, namespace: str) -> None:
     with pytest.raises(KeyboardInterrupt), lease.held(cluster, namespace, "deploy"):
         raise KeyboardInterrupt
     assert lease.holder(cluster, namespace) == ""
+
+
+HOLDS = """
+import sys, time
+from noetl.ops import lease
+from noetl.ops.kube_api import Api
+api = Api(sys.argv[1])
+sys.stderr.write("begins\\n")
+with lease.held(api, sys.argv[2], "deploy"):
+    sys.stderr.write("holds\\n")
+    time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("moment", ["begins", "holds"])
+def test_signals_one_upon_another_leave_no_lock(cluster: Api, namespace: str, moment: str, number: signal.Signals) -> None:
+    for nth in range(4):
+        with subprocess.Popen([sys.executable, "-c", HOLDS, cluster.context, namespace], stderr=subprocess.PIPE, text=True) as process:
+            assert process.stderr is not None
+            assert any(moment in line for line in process.stderr)
+            time.sleep(nth * 0.01)
+            while process.poll() is None:
+                process.send_signal(number)
+                time.sleep(0.002)
+            assert process.returncode
+        assert lease.holder(cluster, namespace) == ""
 
 
 def test_a_lock_is_renewed_while_it_is_held_and_taken_over_when_it_has_run_out(cluster: Api, namespace: str) -> None:
