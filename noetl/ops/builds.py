@@ -6,7 +6,9 @@ import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-_RECORDS = Path(".noetl/builds.jsonl")
+from noetl.ops import project_folder
+
+_RECORDS = project_folder.NAME / "builds.jsonl"
 _LAST = Path(".noetl_last_build_tag.txt")
 
 
@@ -37,9 +39,8 @@ class Build:
 
 def record(folder: Path, build: Build) -> None:
     """Write down a build as the last one."""
-    path = folder / _RECORDS
-    path.parent.mkdir(exist_ok=True)
-    with path.open("a") as file:
+    project_folder.make(folder)
+    with (folder / _RECORDS).open("a") as file:
         file.write(json.dumps(asdict(build)) + "\n")
     (folder / _LAST).write_text(f"{build.tag}\n")
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from noetl.errors import NoetlError, NotFound, Unavailable
-from noetl.ops import diagnosis
+from noetl.ops import diagnosis, project_folder
 from noetl.ops.kube_api import Api
 
-FILE = Path(".noetl/forward.env")
+FILE = project_folder.NAME / "forward.env"
 _SELECTOR = "app=noetl-server"
 
 
@@ -51,7 +51,7 @@ def ready_pod(api: Api, namespace: str) -> tuple[str, int]:
 def environment(api: Api, namespace: str, url: str) -> Iterator[Path]:
     """Keep a private file meanwhile, with the variables by which the verbs of another terminal find the server."""
     token = _token(api, namespace)
-    FILE.parent.mkdir(exist_ok=True)
+    project_folder.make()
     written = FILE.with_suffix(f".{os.getpid()}")
     with open(os.open(written, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:  # noqa: PTH123 - with its mode from the start
         file.write(f"export NOETL_SERVER_URL={url}\nexport NOETL_API_TOKEN={token}\n")

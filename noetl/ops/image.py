@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from noetl.errors import NoetlError, Unavailable, UsageError
-from noetl.ops import build_failure, buildx, platforms, source, tables
+from noetl.ops import build_failure, buildx, platforms, project_folder, source, tables
 from noetl.ops.build_log import BuildLog, BuildxLog, ClassicLog
 from noetl.ops.builds import Build, last_build, record
 from noetl.ops.process import Progress, quiet
@@ -26,7 +26,7 @@ __all__ = ["Build", "build", "engine", "last_build", "push", "tag_of"]
 NAME = "noetl"
 DOCKERFILE = "docker/Dockerfile"
 _UI_IMAGE = "node:20-alpine"
-_LOGS = Path(".noetl/logs")
+_LOGS = project_folder.NAME / "logs"
 _LOGS_KEPT = 20
 _TIMEOUT = 600
 _ERROR = "ERROR: "
@@ -239,7 +239,8 @@ def _arguments(folder: Path, what: Source, given: Mapping[str, str]) -> dict[str
 
 
 def _log_file(folder: Path) -> Path:
-    (folder / _LOGS).mkdir(parents=True, exist_ok=True)
+    project_folder.make(folder)
+    (folder / _LOGS).mkdir(exist_ok=True)
     for old in sorted((folder / _LOGS).glob("build-*.log"))[: -_LOGS_KEPT + 1]:
         old.unlink(missing_ok=True)
     return _LOGS / f"build-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}.log"

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from noetl.errors import UsageError
+from noetl.ops import project_folder
 
 if TYPE_CHECKING:
     from noetl.ops.kube_api import Api
 
-FILE = Path(".noetl/target.json")
+FILE = project_folder.NAME / "target.json"
 _HERE = ("127.0.0.1", "localhost", "::1", "0.0.0.0")  # noqa: S104 - compared with, not listened on
 
 
@@ -88,7 +88,7 @@ def is_for_tests(api: Api) -> bool:
 
 def _pin(api: Api, environment: str) -> Target:
     target = Target(api.context, api.url, uid(api))
-    FILE.parent.mkdir(exist_ok=True)
+    project_folder.make()
     written = FILE.with_suffix(".new")
     written.write_text(json.dumps({**_all(), environment: asdict(target)}, indent=2) + "\n")
     written.replace(FILE)
