@@ -20,6 +20,7 @@ from noetl.bus import subjects
 from noetl.errors import NoetlError, UsageError
 from noetl.ops.builds import last_build
 from noetl.ops.layers import templates_dir
+from noetl.ops.platforms import normal
 from noetl.ops.secret_keys import wanted_secrets
 from noetl.ops.value_types import bytes_of
 from noetl.ops.values import Values
@@ -91,8 +92,8 @@ def image_to_render(image: str, platform: str, folder: Path) -> tuple[ImageRef, 
     last = last_build(folder)
     if last is None:
         raise UsageError(f"no image is named, and none was built in {folder}", "build one: inv build; or name one: --image NAME:TAG")
-    if platform and platform != last.platform:
-        raise UsageError(f"the last build, {last.tag}, is for {last.platform}, not {platform}", f"inv build --platform {platform}")
+    if platform and normal(platform) != last.platform:
+        raise UsageError(f"the last build, {last.tag}, is for {last.platform}, not {platform}", f"inv build --platform {normal(platform)}")
     return ImageRef(last.tag, last.image_id, last.digest or ""), last.platform
 
 
@@ -212,12 +213,7 @@ def _checksum(value: object) -> str:
 
 def _architecture(platform: str | None) -> str:
     """Return what nodes of a platform have as `kubernetes.io/arch`; empty for any."""
-    if platform is None:
-        return ""
-    parts = platform.split("/")
-    if len(parts) not in (2, 3) or parts[0] != "linux" or not all(parts):
-        raise UsageError(f"{platform!r} is no platform of a node", "--platform linux/amd64, or linux/arm64")
-    return parts[1]
+    return normal(platform).rpartition("/")[2] if platform else ""
 
 
 def _config(values: Values) -> dict[str, str]:

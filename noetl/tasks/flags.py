@@ -11,4 +11,10 @@ LOGS = {
     "since": "the lines since then: 10m, 2h, 1d ago, or a time like 2026-01-31T09:00:00Z (without Z it is local)",
 }
 FOREGROUND = {"foreground": "stay in front: log here, pass signals on, end with it (as a container's first process it always does)"}
+SETS = {"set": "key=value laid over the values, any number of times: worker.replicas=3"}
+BUILDING = {
+    "no-cache": "run every step of the build again",
+    "build-arg": "NAME=VALUE of docker/Dockerfile, any number of times: PYTHON_IMAGE, RUNTIME_IMAGE, UI_IMAGE, PIP_INDEX_URL …",
+    "network": "network of the build's steps, as in host",
+}
 ENVIRONMENT = {"env": "the environment: k8s/ENV.yaml over the values, and a target of its own"}

@@ -8,21 +8,19 @@ from invoke.context import Context
 
 from noetl.errors import UsageError
 from noetl.tasks.checkout import checkout
-from noetl.tasks.flags import JSON
+from noetl.tasks.flags import BUILDING, JSON
 from noetl.tasks.verb import note, say, verb
 
 
 @verb(
     iterable=["build_arg"],
     help={
+        **BUILDING,
         **JSON,
         "platform": "linux/amd64, linux/arm64 (default: what the target cluster's nodes are, else linux/amd64)",
-        "no-cache": "run every step again",
         "tag": "tag or whole name (default: version-commit, with -dirty.HASH for what is not committed)",
         "registry": "what stands before the name, as in registry.example/team",
         "push": "push it to its registry",
-        "build-arg": "NAME=VALUE of docker/Dockerfile, any number of times: PYTHON_IMAGE, RUNTIME_IMAGE, UI_IMAGE, PIP_INDEX_URL …",
-        "network": "network of the build's steps, as in host",
         "env": "the environment of the values whose target cluster it is for",
     },
 )

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from invoke.context import Context
 
-from noetl.tasks.flags import JSON
+import noetl
+from noetl.tasks.flags import JSON, SETS
 from noetl.tasks.k8s_deploys import deploy, diff, redeploy, remove, reset, rollback
 from noetl.tasks.k8s_views import forward, history, logs, status, target
 from noetl.tasks.verb import note, say, verb
@@ -27,8 +28,8 @@ __all__ = [
     "values",
 ]
 VALUES = {
+    **SETS,
     "env": "the environment: k8s/ENV.yaml is laid over k8s/values.yaml",
-    "set": "key=value laid over the values, any number of times: worker.replicas=3",
 }
 RENDERING = {
     **VALUES,
@@ -61,7 +62,7 @@ def render(
     from noetl.ops import answers, layers, manifests, rendered
 
     values = layers.load_values(layers.FOLDER, env or None, set_ or [])
-    given, on = manifests.image_to_render(image, platform, Path.cwd())
+    given, on = manifests.image_to_render(image, platform, Path(noetl.__file__).parent.parent)
     found = manifests.render(values, image=given, platform=on, kube_version=kube_version or manifests.NEWEST)
     files = [str(path) for path in rendered.write(found, Path(output))] if output else []
     if json:

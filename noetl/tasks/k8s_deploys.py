@@ -8,10 +8,9 @@ from typing import Any
 from invoke.context import Context
 
 from noetl.errors import UsageError
-from noetl.tasks.flags import ENVIRONMENT, JSON
+from noetl.tasks.flags import BUILDING, ENVIRONMENT, JSON, SETS
 from noetl.tasks.verb import note, say, verb
 
-SETS = {"set": "key=value laid over the values, any number of times: worker.replicas=3"}
 IMAGE = {
     "image": "the image, by a tag or a digest (default: the last build's, else the deployed one)",
     "platform": "what servers and workers are bound to, such as linux/arm64 (default: what the image was built for)",
@@ -22,12 +21,7 @@ CHANGING = {
     "take-over": "set what somebody else has set, too",
     "registry": "the registry that the nodes pull from, as in registry.example/team: the image is pushed there",
 }
-BUILDING = {
-    "platform": "what to build for and bind servers and workers to (default: what the nodes are)",
-    "no-cache": "run every step of the build again",
-    "build-arg": "NAME=VALUE of docker/Dockerfile, any number of times",
-    "network": "network of the build's steps, as in host",
-}
+BUILT = {**BUILDING, "platform": "what to build for and bind servers and workers to (default: what the nodes are)"}
 GOING_BACK = {"rollback-on-failure": "go back to the last good revision where the new one does not come up"}
 
 
@@ -95,7 +89,7 @@ def deploy(
     _say_deployed(api, wanted.namespace, cluster.deploy(api, wanted.namespace, wanted.revision, options), json)
 
 
-@verb(iterable=["set_", "build_arg"], help={**ENVIRONMENT, **SETS, **BUILDING, **CHANGING, **GOING_BACK, **JSON})
+@verb(iterable=["set_", "build_arg"], help={**ENVIRONMENT, **SETS, **BUILT, **CHANGING, **GOING_BACK, **JSON})
 def redeploy(
     _context: Context,
     env: str = "",
@@ -128,7 +122,7 @@ def redeploy(
     help={
         **ENVIRONMENT,
         **SETS,
-        **BUILDING,
+        **BUILT,
         **CHANGING,
         **JSON,
         "image": "an image that is there, in place of a build",

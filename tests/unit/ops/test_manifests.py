@@ -217,7 +217,9 @@ def test_the_platform_binds_our_own_pods_to_its_nodes() -> None:
     for name, pod in pods(rendered(platform="linux/arm64")):
         ours = name.startswith(("noetl-server", "noetl-worker", "noetl-migrate"))
         assert pod["nodeSelector"].get("kubernetes.io/arch") == ("arm64" if ours else None)
-    with pytest.raises(UsageError, match="no platform of a node"):
+    for written in ("aarch64", "linux/arm64/v8"):
+        assert rendered(platform=written) == rendered(platform="linux/arm64")
+    with pytest.raises(UsageError, match="no platform that noetl has an image for"):
         rendered(platform="windows/amd64")
 
 

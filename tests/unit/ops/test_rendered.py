@@ -33,6 +33,7 @@ def test_the_last_build_is_rendered_unless_an_image_is_named(tmp_path: Path) -> 
     assert image_to_render("", "", tmp_path) == (ImageRef("noetl:1.0-abc", "sha256:b"), "linux/amd64")
     record(tmp_path, replace(build, digest=DIGEST))
     assert image_to_render("", "linux/amd64", tmp_path)[0].name == f"noetl@{DIGEST}"
+    assert image_to_render("", "x86_64", tmp_path)[1] == "linux/amd64"
     with pytest.raises(UsageError, match="is for linux/amd64, not linux/arm64"):
         image_to_render("", "linux/arm64", tmp_path)
 
