@@ -106,14 +106,21 @@ def effect_counts(effects: Postgres, execution_id: str) -> dict[int, int]:
     }
 
 
-def recorded_once(live: Live, execution_id: str, items: int) -> dict[int, int]:
-    """Check that each item's result is recorded once; return how often each item lost its worker."""
+def as_often_as_leased(live: Live, effects: Postgres, execution: str, items: int) -> None:
+    """Check effects against leases: a machine that is too busy to extend a lease of two seconds leases again. The fence counts both."""
+    query = "SELECT item, (fence + 1) / 2 AS leases FROM noetl.command WHERE execution_id = $1 AND step = 'each'"
+    leases = {row["item"]: row["leases"] for row in live.sql(query, int(execution))}
+    times = effect_counts(effects, execution)
+    assert {n: (times.get(n), leases[n]) for n in range(items) if not 1 <= times.get(n, 0) <= leases[n]} == {}
+
+
+def recorded_once(live: Live, execution_id: str, items: int) -> None:
+    """Check that each item's result is recorded once."""
     done = [event for event in live.events(execution_id, "call.done") if event["node_name"] == "each"]
     assert sorted(event["context"]["item"] for event in done) == list(range(items))
-    rows = live.sql("SELECT item, status, lost FROM noetl.command WHERE execution_id = $1 AND step = 'each'", int(execution_id))
+    rows = live.sql("SELECT item, status FROM noetl.command WHERE execution_id = $1 AND step = 'each'", int(execution_id))
     assert sorted(row["item"] for row in rows) == list(range(items))
     assert {row["status"] for row in rows} == {"done"}
-    return {row["item"]: row["lost"] for row in rows}
 
 
 def is_running(live: Live, execution_id: str, step: str) -> str | None:

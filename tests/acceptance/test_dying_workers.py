@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from pathlib import Path
 
 import psutil
-import pytest
-from breakable import LEASE, began, is_running
+from breakable import LEASE, MakeLive, began, is_running
 from live import Live
 from stories import DIE_WITH_THE_WORKER, SQUARES, append, python
 
@@ -19,12 +19,12 @@ def test_e1_another_worker_finishes_what_a_killed_one_ran(crew: Live, tmp_path: 
     crew.until(began(mark), "the step has begun")
     first = str(is_running(crew, execution, "start")).partition(":")[0]
     workers[first].kill()
-    killed = time.monotonic()
-    crew.until(lambda: mark.read_text() == "xx", "another worker has begun the step", LEASE * 2 + 1)
-    assert time.monotonic() - killed < LEASE * 2
+    crew.until(lambda: len(mark.read_text()) > 1, "another worker has begun the step")
     assert crew.finish(execution)["result"] == "done"
     (step,) = crew.steps(execution)
-    assert (step["lost"], step["attempts"]) == (1, 1)
+    assert step["attempts"] == 1
+    (leased,) = crew.sql("SELECT fence FROM noetl.command WHERE execution_id = $1", int(execution))
+    assert 2 <= len(mark.read_text()) <= (leased["fence"] + 1) / 2
     assert not step["worker"].startswith(f"{first}:")
 
 
@@ -43,7 +43,7 @@ def test_e2_a_step_that_kills_its_worker_thrice_is_quarantined(crew: Live, tmp_p
     execution = crew.execute(python("quarantine", ("start", append(str(mark), DIE_WITH_THE_WORKER))))
     for number in range(3):
         worker = crew.worker(f"victim{number}")
-        worker.process.wait(15)
+        worker.process.wait(60)
     crew.worker("survivor")
     ended = crew.finish(execution)
     assert ended["status"] == "FAILED"
@@ -54,11 +54,16 @@ def test_e2_a_step_that_kills_its_worker_thrice_is_quarantined(crew: Live, tmp_p
 
 def test_e3_a_failure_is_recorded_while_the_worker_is_told_to_stop(crew: Live, tmp_path: Path) -> None:
     mark = tmp_path / "mark"
+    told = tmp_path / "told"
     worker = crew.worker()
-    execution = crew.execute(python("e3", ("start", append(str(mark), "time.sleep(1)\nraise ValueError('as it should')"))))
+    fails = f"while not os.path.exists({str(told)!r}):\n    time.sleep(0.01)\nraise ValueError('as it should')"
+    execution = crew.execute(python("e3", ("start", append(str(mark), fails))))
     crew.until(began(mark), "the step has begun")
-    worker.terminate()
-    ended = crew.finish(execution, 1)
+    worker.send(signal.SIGTERM)
+    crew.until(lambda: "draining" in {row["status"] for row in crew.api.get("/api/workers")["workers"]}, "the worker drains")
+    told.touch()
+    assert worker.process.wait(60) == 0
+    ended = crew.finish(execution)
     assert ended["status"] == "FAILED"
     assert "as it should" in ended["error"]["message"]
 
@@ -72,6 +77,7 @@ def test_e5_what_was_cancelled_is_not_run_again_when_its_worker_dies(crew: Live,
     worker.kill()
     crew.worker("fresh")
     time.sleep(LEASE * 2)
+    assert crew.run(python("e5b", ("start", "result = 1")))["result"] == 1
     assert crew.status(execution)["status"] == "CANCELLED"
     assert mark.read_text() == "x"
 
@@ -79,24 +85,33 @@ def test_e5_what_was_cancelled_is_not_run_again_when_its_worker_dies(crew: Live,
 def test_cancel_stops_what_runs(crew: Live, tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     crew.worker()
-    code = append(str(mark), f"time.sleep(1.5)\nopen({str(mark)!r}, 'a').write('y')")
+    code = f"import os, time\nopen({str(mark)!r}, 'w').write(str(os.getpid()))\ntime.sleep(600)"
     execution = crew.execute(python("cancelled", ("start", code)))
     crew.until(began(mark), "the step has begun")
+    child = psutil.Process(int(mark.read_text()))
     crew.api.post(f"/api/executions/{execution}/cancel")
-    time.sleep(2)
-    assert mark.read_text() == "x"
+    crew.until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, "the step's process is gone")
     assert [step["state"] for step in crew.steps(execution)] == ["cancelled"]
 
 
-@pytest.mark.parametrize("blocking", ["time.sleep(5)", "ctypes.PyDLL(None).sleep(5)", "re.match(r'(a+)+$', 'a' * 26 + 'b')"])
-def test_e10_a_step_that_blocks_is_not_taken_away(crew: Live, tmp_path: Path, blocking: str) -> None:
-    """Asleep, holding the interpreter's lock, busy; for longer than a lease."""
-    mark = tmp_path / "mark"
-    crew.worker("a")
-    execution = crew.execute(python("e10", ("start", append(str(mark), f"{blocking}\nreturn 'done'"))))
-    assert crew.finish(execution)["result"] == "done"
-    (step,) = crew.steps(execution)
-    assert (step["lost"], mark.read_text()) == (0, "x")
+def test_e10_a_step_that_blocks_is_not_taken_away(make_live: MakeLive, tmp_path: Path) -> None:
+    """Asleep, holding the interpreter's lock, busy; for longer than a lease, which is long enough for a machine that is busy itself."""
+    lease = 6
+    blocking = [f"time.sleep({lease * 2})", f"ctypes.PyDLL(None).sleep({lease * 2})", "re.match(r'(a+)+$', 'a' * 28 + 'b')"]
+    marks = [tmp_path / str(number) for number in range(len(blocking))]
+    with make_live({"NOETL_LEASE_SECONDS": str(lease)}) as one:
+        one.server()
+        one.worker("a")
+        executions = [
+            one.execute(python("e10", ("start", append(str(mark), f"{code}\nreturn 'done'"))))
+            for mark, code in zip(marks, blocking, strict=True)
+        ]
+        for execution, mark in zip(executions, marks, strict=True):
+            assert one.finish(execution)["result"] == "done"
+            (step,) = one.steps(execution)
+            assert (step["lost"], mark.read_text()) == (0, "x")
+            (ran,) = one.sql("SELECT finished_at - claimed_at AS time FROM noetl.command WHERE execution_id = $1", int(execution))
+            assert ran["time"].total_seconds() > lease
 
 
 def test_invariant_7_the_loops_counts_add_up_at_every_moment(crew: Live) -> None:
@@ -121,13 +136,12 @@ def test_invariant_12_a_worker_that_is_told_to_stop_hands_its_work_back(crew: Li
     mark = tmp_path / "mark"
     worker = crew.worker("leaver")
     tree = psutil.Process(worker.pid)
-    code = append(str(mark), f"if len(open({str(mark)!r}).read()) > 1:\n    return 'second'\ntime.sleep(60)")
+    code = append(str(mark), f"if len(open({str(mark)!r}).read()) > 1:\n    return 'second'\ntime.sleep(600)")
     execution = crew.execute(python("handback", ("start", code)))
     crew.until(began(mark), "the step has begun")
     family = tree.children(recursive=True)
     assert family
-    assert worker.terminate() < 8
-    assert worker.process.returncode == 0
+    assert worker.terminate() == 0
     assert [process for process in family if process.is_running() and process.status() != psutil.STATUS_ZOMBIE] == []
     (command,) = crew.sql("SELECT status, lost, attempt FROM noetl.command WHERE execution_id = $1", int(execution))
     assert command == {"status": "waiting", "lost": 0, "attempt": 1}
@@ -139,9 +153,9 @@ def test_invariant_12_a_worker_that_is_told_to_stop_hands_its_work_back(crew: Li
 def test_a_killed_worker_leaves_no_process(crew: Live, tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     worker = crew.worker("killed")
-    execution = crew.execute(python("orphans", ("start", append(str(mark), "time.sleep(60)"))))
+    execution = crew.execute(python("orphans", ("start", append(str(mark), "time.sleep(600)"))))
     crew.until(began(mark), "the step has begun")
     family = psutil.Process(worker.pid).children(recursive=True)
     worker.kill()
-    crew.until(lambda: not [one for one in family if one.is_running() and one.status() != psutil.STATUS_ZOMBIE], "the children are gone", 5)
+    crew.until(lambda: not [one for one in family if one.is_running() and one.status() != psutil.STATUS_ZOMBIE], "the children are gone")
     crew.api.post(f"/api/executions/{execution}/cancel")

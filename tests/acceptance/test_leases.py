@@ -6,7 +6,6 @@ import contextlib
 import json
 import signal
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -77,10 +76,11 @@ def test_e9_a_limit_is_the_most_leases_at_once_and_only_the_rest_is_run_after_a_
     thread = threading.Thread(target=sample)
     thread.start()
     try:
-        crew.until(lambda: len(lines(file)) > ITEMS // 2, "half of the items have run", 60)
+        crew.until(lambda: len(lines(file)) > ITEMS // 2, "half of the items have run")
         worker.kill()
+        before = recorded(crew, execution)
         crew.worker("b", slots=16)
-        ended = crew.finish(execution, 60)
+        ended = crew.finish(execution)
     finally:
         over.set()
         thread.join()
@@ -91,9 +91,11 @@ def test_e9_a_limit_is_the_most_leases_at_once_and_only_the_rest_is_run_after_a_
     times = Counter(lines(file))
     assert sorted(times) == list(range(ITEMS))
     again = {item for item, number in times.items() if number > 1}
-    lost = {row["item"] for row in crew.sql("SELECT item FROM noetl.command WHERE execution_id = $1 AND lost > 0", int(execution))}
+    lost = {row["item"] for row in crew.sql("SELECT item FROM noetl.command WHERE execution_id = $1 AND fence > 1", int(execution))}
     assert again <= lost
-    assert len(lost) <= LIMIT
+    # What was recorded at the kill is not run after it.
+    assert len(before) > ITEMS // 2 - LIMIT
+    assert {item: times[item] for item in before if item not in lost} == dict.fromkeys(set(before) - lost, 1)
 
 
 def test_e1_a_worker_stopped_past_its_lease_changes_nothing_when_it_wakes(crew: Live, tmp_path: Path) -> None:
@@ -103,15 +105,18 @@ def test_e1_a_worker_stopped_past_its_lease_changes_nothing_when_it_wakes(crew: 
     crew.until(mark.exists, "the step runs")
     sleeper.send(signal.SIGSTOP)
     crew.worker("other")
-    ended = crew.finish(execution, LEASE * 4 + 5)
-    assert (ended["status"], mark.read_text()) == ("COMPLETED", "xx")
+    ended = crew.finish(execution)
+    assert ended["status"] == "COMPLETED"
+    begun = mark.read_text()
     before = crew.events(execution)
     sleeper.send(signal.SIGCONT)
     crew.until(lambda: "is no longer leased" in sleeper.said() or "stale" in sleeper.said(), "the one that wakes learns that it is late")
     assert crew.events(execution) == before
     assert crew.status(execution)["result"] == ended["result"]
-    (row,) = crew.sql("SELECT status, lost FROM noetl.command WHERE execution_id = $1", int(execution))
-    assert (row["status"], row["lost"]) == ("done", 1)
+    (row,) = crew.sql("SELECT status, fence FROM noetl.command WHERE execution_id = $1", int(execution))
+    assert row["status"] == "done"
+    assert 2 <= len(begun) <= (row["fence"] + 1) / 2
+    assert mark.read_text() == begun
     assert crew.run(python("after", ("start", "result = 1")))["result"] == 1
 
 
@@ -120,12 +125,10 @@ def test_e11_workers_of_one_name_replaced_in_turn_strand_nothing(crew: Live, tmp
     worker = crew.worker("rolling", slots=4)
     execution = crew.execute(counted("rolling", file, 120, pause=0.1))
     for share in (20, 50, 80):
-        crew.until(lambda share=share: len(lines(file)) > share, "some more items have run", 30)
-        worker.terminate(10)
+        crew.until(lambda share=share: len(lines(file)) > share, "some more items have run")
+        assert worker.terminate() == 0
         worker = crew.worker("rolling", slots=4)
-    began = time.monotonic()
-    assert crew.finish(execution, 40)["status"] == "COMPLETED"
+    assert crew.finish(execution)["status"] == "COMPLETED"
     assert recorded(crew, execution) == list(range(120))
-    assert time.monotonic() - began < 20
-    worker.terminate(10)
+    assert worker.terminate() == 0
     assert [process for process in processes_of(crew.home) if "noetl.worker" in " ".join(process.cmdline())] == []

@@ -42,7 +42,7 @@ PARENT = (
     HEAD.format(name="paused_parent")
     + """\
   - step: start
-    tool: {kind: playbook, path: tests/paused_child, timeout: 3}
+    tool: {kind: playbook, path: tests/paused_child, timeout: 10}
     next: after
   - step: after
     tool: {kind: python, code: "def main(start): return start", args: {start: "{{ start }}"}}
@@ -76,14 +76,14 @@ def running(live: Live, execution: str) -> int:
 
 def test_a_loop_is_paused_its_server_killed_and_resumed_by_another(own: Live, tmp_path: Path) -> None:
     mark = tmp_path / "items"
-    execution = own.execute(LOOP, {"items": 30, "note": str(mark)})
+    execution = own.execute(LOOP, {"items": 90, "note": str(mark)})
     own.until(lambda: mark.exists() and len(mark.read_text().split()) >= 6, "some items have run")
     assert paused(own, execution) == "PAUSED"
     assert paused(own, execution) == "PAUSED"
     own.until(lambda: running(own, execution) == 0, "what ran has finished")
     begun = mark.read_text()
     counted = own.steps(execution)[-1]["loop"]
-    assert 0 < counted["done"] == len(begun.split()) < 30
+    assert 0 < counted["done"] == len(begun.split()) < 90
     assert own.status(execution)["status"] == "PAUSED"
     assert execution in [row["execution_id"] for row in own.api.get("/api/executions", status="PAUSED")["executions"]]
 
@@ -95,15 +95,15 @@ def test_a_loop_is_paused_its_server_killed_and_resumed_by_another(own: Live, tm
     own.server()
     assert resumed(own, execution) == "RUNNING"
     assert resumed(own, execution) == "RUNNING"
-    assert own.finish(execution)["result"] == sum(range(30))
-    assert sorted(map(int, mark.read_text().split())) == list(range(30))
+    assert own.finish(execution)["result"] == sum(range(90))
+    assert sorted(map(int, mark.read_text().split())) == list(range(90))
     kinds = [event["event_type"] for event in own.events(execution)]
     assert (kinds.count("playbook.paused"), kinds.count("playbook.resumed")) == (1, 1)
 
 
 def test_a_sub_playbook_is_paused_with_its_parent_for_longer_than_it_may_take(own: Live, tmp_path: Path) -> None:
     mark = tmp_path / "mark"
-    own.register(python("paused_child", ("start", append(str(mark), "time.sleep(1)\nreturn 1")), ("more", append(str(mark), "return 2"))))
+    own.register(python("paused_child", ("start", append(str(mark), "time.sleep(0.3)\nreturn 1")), ("more", append(str(mark), "return 2"))))
     execution = own.execute(PARENT)
     own.until(mark.exists, "the child's first step runs")
     assert paused(own, execution) == "PAUSED"
@@ -115,7 +115,7 @@ def test_a_sub_playbook_is_paused_with_its_parent_for_longer_than_it_may_take(ow
     with pytest.raises(Conflict, match=f"its parent {execution} is") as refused:
         resumed(own, child)
     assert refused.value.hint == f"type: noetl execution resume {execution}"
-    time.sleep(4)
+    time.sleep(11)
     assert mark.read_text() == "x"
     assert resumed(own, execution) == "RUNNING"
     assert own.finish(execution)["result"] == 2

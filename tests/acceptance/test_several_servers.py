@@ -10,7 +10,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-from breakable import MakeLive, Pretender, effect_counts, recorded_once
+from breakable import MakeLive, Pretender, as_often_as_leased, recorded_once
 from live import Live, Running, processes_of
 from stories import SQUARES, python
 
@@ -30,11 +30,7 @@ def test_e8_two_servers_run_nothing_twice(crew: Live, effects: Postgres) -> None
     for execution in executions:
         assert crew.finish(execution)["result"] == sum(n * n for n in range(10))
         recorded_once(crew, execution, 10)
-        # As often as it was leased: a machine that is too busy to extend a lease of two seconds leases it again. The fence counts both.
-        query = "SELECT item, (fence + 1) / 2 AS leases FROM noetl.command WHERE execution_id = $1 AND step = 'each'"
-        leases = {row["item"]: row["leases"] for row in crew.sql(query, int(execution))}
-        times = effect_counts(effects, execution)
-        assert {n: (times.get(n), leases[n]) for n in range(10) if not 1 <= times.get(n, 0) <= leases[n]} == {}
+        as_often_as_leased(crew, effects, execution, 10)
     second.terminate()
 
 
@@ -85,27 +81,28 @@ def test_e13_a_server_that_is_stopped_stops_nobody_else(crew: Live, effects: Pos
         begun = time.monotonic()
         known = list(executions)
         assert known
+        # All of it ends while the other server is stopped: it is woken after that.
         for execution in [*known, *(crew.execute(SQUARES, {"items": 5, "pause": 0.01}) for _ in range(3))]:
-            assert crew.finish(execution, 20)["status"] == "COMPLETED"
+            assert crew.finish(execution)["status"] == "COMPLETED"
             executions.append(execution)
-        assert time.monotonic() - begun < 20
         time.sleep(max(0.0, STOP - (time.monotonic() - begun)))
         executions.append(crew.execute(SQUARES, {"items": 5, "pause": 0.01}))
     finally:
         stop.set()
         frozen.send(signal.SIGCONT)
-        poster.join(15)
-    time.sleep(1)
+        poster.join(60)
+    assert not poster.is_alive()
     for execution in dict.fromkeys(executions):
         assert crew.finish(execution)["result"] == sum(n * n for n in range(5))
-        assert effect_counts(effects, execution) == dict.fromkeys(range(5), 1)
+        recorded_once(crew, execution, 5)
+        as_often_as_leased(crew, effects, execution, 5)
     frozen.terminate()
 
 
-def test_a_server_ends_soon_with_an_open_stream(crew: Live) -> None:
-    """A7 and invariant 12."""
+def test_a_server_ends_with_an_open_stream_and_waits_for_no_reader(crew: Live) -> None:
+    """A7 and invariant 12: it ends the stream itself, long before what is followed ends, and does not run into the bound of its stop."""
     second = crew.server()
-    execution = crew.execute(python("a7", ("start", "import time; time.sleep(60)")))
+    execution = crew.execute(python("a7", ("start", "import time; time.sleep(600)")))
     client = Client(second.url, crew.token)
     heard: list[str] = []
 
@@ -116,10 +113,11 @@ def test_a_server_ends_soon_with_an_open_stream(crew: Live) -> None:
     follower = threading.Thread(target=follow)
     follower.start()
     crew.until(lambda: heard, "the stream has begun")
-    assert second.terminate() < 3
-    assert second.process.returncode == 0
-    follower.join(5)
+    assert second.terminate() == 0
+    assert "graceful shutdown exceeded" not in second.said()
+    follower.join(60)
     assert not follower.is_alive()
+    assert crew.status(execution)["status"] == "RUNNING"
     crew.api.post(f"/api/executions/{execution}/cancel")
 
 
@@ -136,6 +134,6 @@ def test_invariant_12_nothing_is_left_of_a_platform_that_was_told_to_stop(make_l
         server: Running = one.server()
         worker = one.worker()
         assert one.run(python("last", ("start", "result = 1")))["status"] == "COMPLETED"
-        assert worker.terminate() < 3
-        assert server.terminate() < 3
+        assert worker.terminate() == 0
+        assert server.terminate() == 0
         assert processes_of(one.home) == []
