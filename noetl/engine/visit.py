@@ -80,8 +80,12 @@ def scope_of(turn: Turn, visit: Visit, event: str) -> dict[str, Json]:
             "timestamp": datetime.fromtimestamp(turn.at, UTC).isoformat(),
             "payload": _event_payload(visit) if plan.reads_event_payload else None,
         }
-    if visit.item is not None and visit.run.loop is not None and plan.step.loop is not None:
-        scope |= item_names(turn, visit.run, visit.item, plan.step.loop.iterator, roots)
+    loop = visit.run.loop
+    if loop is not None and plan.step.loop is not None:
+        if visit.item is not None:
+            scope |= item_names(turn, visit.run, visit.item, plan.step.loop.iterator, roots)
+        elif "loop" in roots:
+            scope["loop"] = {"length": loop.total, "total": loop.total, "success": loop.done, "failed": loop.failed}
     visit.scope = (event, turn.view.changes, scope)
     return scope
 
