@@ -201,7 +201,7 @@ def _withdrawn(turn: Turn, given: Withdrawn) -> None:
         run = turn.runs.get(run_id)
         if run is None:
             continue
-        if number > (run.loop.live if run.loop and not run.suspended else 1):
+        if number > run.waits_for:
             raise IllegalInput(f"run {run_id} of step {run.step} has not had {number} commands to withdraw")
         if run.loop is None or run.suspended:
             drop(turn, run)

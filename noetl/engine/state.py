@@ -64,6 +64,11 @@ class Run:
     suspended: bool = False
     until: float | None = None
 
+    @property
+    def waits_for(self) -> int:
+        """How many commands it waits for: of a loop one for each live item, else its own or its sink's."""
+        return self.loop.live if self.loop is not None and not self.suspended else 1
+
     def with_loop(self, loop: LoopState) -> Run:
         """Return the run with its loop as it is now."""
         return Run(self.id, self.step, self.routed, self.fired, loop, self.suspended, self.until)

@@ -379,6 +379,9 @@ class Committer:
         else:
             execution = self._memory.get(eid) or await self._loader.execution(eid)
         remembered = execution is self._memory.get(eid)
+        if not remembered and execution.state.owed is not None and execution.state.status not in TERMINAL:
+            # The answer to the commit that withdrew its commands was lost, or whoever got it died.
+            pendings = [Signal(eid, await self._loader.withdrawn(execution, self._clock()), unheard()), *pendings]
         write = Write(execution, self._offer)
         done = 0
         try:

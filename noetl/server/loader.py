@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from noetl.engine import loops
-from noetl.engine.inputs import Continue, Done, Failed, Input, Start, Wake
+from noetl.engine.inputs import Continue, Done, Failed, Input, Start, Wake, Withdrawn
 from noetl.engine.memo import SinkPoint
 from noetl.engine.plan import NOTHING, Plan, Uses
 from noetl.engine.state import State, decode
@@ -17,7 +17,7 @@ from noetl.engine.value import Stored, Value, loads
 from noetl.errors import NotFound
 from noetl.playbook.parse import parse
 from noetl.server.execution import INLINE, Execution, Given, Issued, LoopInfo, issued_from_row
-from noetl.store.postgres import Database
+from noetl.store.postgres import Database, MovedOn
 
 Json = Any
 AGGREGATE = 1024 * 1024
@@ -103,6 +103,15 @@ class Loader:
             parent=(row["parent_execution_id"], row["parent_command_id"]) if row["parent_command_id"] is not None else None,
             depth=row["depth"],
         )
+
+    async def withdrawn(self, execution: Execution, at: float) -> Withdrawn:
+        """Count the withdrawn commands of an execution that was not told of them: those that it waits for, and that are not there."""
+        rows = await self._database.rows("load_live", execution.id)
+        if any(row["revision"] != execution.revision for row in rows):
+            raise MovedOn("the execution has moved on")
+        live = {row["run_id"]: row["live"] for row in rows}
+        missing = {run.id: run.waits_for - live.get(run.id, 0) for run in execution.state.runs.values()}
+        return Withdrawn(at, execution.state.owed, {run: number for run, number in missing.items() if number > 0})
 
     async def command(self, execution: Execution, command_id: int) -> tuple[str, int] | None:
         """Read what a report needs to know of its command; return the command's status and fence, None if there is no such command."""

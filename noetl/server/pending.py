@@ -26,7 +26,7 @@ PLAYBOOK = ("playbook", "playbooks")
 ENGINE = "@engine"
 """The pool of commands that no worker runs."""
 GRACE = 5.0
-"""Seconds that the server which wants to be woken at once has before the sweep does it."""
+"""Seconds that the server which wants to be woken at once, or has to tell what was withdrawn, has before the sweep does it."""
 
 
 @dataclass
@@ -283,7 +283,8 @@ class Write:
         status, at = state.status, moment(self.at)
         document = dumps(encode(state)).decode()
         error = encoded(state.failure) if status in TERMINAL else None
-        due = None if self.wake is None or status in TERMINAL else moment(self.wake or self.at + GRACE)
+        soon = not self.wake or state.owed is not None
+        due = None if self.wake is None or status in TERMINAL else moment(self.at + GRACE if soon else self.wake)
         if self.begin is not None:
             head = (execution.id, execution.catalog_id, execution.path, execution.version, status, document)
             given = (encoded(dict(execution.payload)), encoded(dict(execution.workload)))

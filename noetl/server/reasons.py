@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from noetl.engine.state import TERMINAL, decode
+from noetl.engine.state import TERMINAL, LoopState, decode
 from noetl.engine.value import loads
 from noetl.server.answers import iso
 
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 Json = Any
 DEEPEST = 5
 """How many sub-playbooks below one another are explained."""
-BESIDE = ("loop", "deadline", "nats", "turn")
+SKIPPED = 5
+"""How many steps that were skipped are named."""
+BESIDE = ("loop", "deadline", "nats", "turn", "skipped")
 """What is told beside the reasons, and says nothing of whether it moves."""
 MOVING, STUCK, OVER = "moving", "stuck", "over"
 
@@ -27,8 +29,9 @@ async def why(runtime: Runtime, row: Mapping[str, Any], depth: int = 0) -> dict[
     if row["status"] in TERMINAL:
         return await _ended(runtime, row)
     reasons = [await _reason(runtime, row, group, depth) for group in await runtime.database.rows("why_commands", row["execution_id"])]
-    reasons += [_loop(loop) for loop in await runtime.database.rows("why_loops", row["execution_id"])]
     state = loads(row["state"])
+    loops = {run.id: run.loop for run in decode(state).runs.values() if run.loop is not None}
+    reasons += [_loop(loop, loops.get(loop["run_id"])) for loop in await runtime.database.rows("why_loops", row["execution_id"])]
     paused = state.get("paused")
     if paused is not None:
         reasons.insert(0, _paused(row, paused))
@@ -39,9 +42,13 @@ async def why(runtime: Runtime, row: Mapping[str, Any], depth: int = 0) -> dict[
     if not reasons:
         reasons.append(
             _told(
-                "nothing", "no command waits or runs; the sweep of a server takes it up within seconds", False, type=["noetl server status"]
+                "nothing",
+                "no command of it waits or runs, and nothing of it is due: it was changed from outside",
+                False,
+                type=[f"noetl execution cancel {row['execution_id']}", f"noetl execution retry {row['execution_id']}"],
             )
         )
+    reasons += await _skipped(runtime, row)
     if runtime.bus is not None and not runtime.bus.connected:
         reasons.append(_told("nats", "NATS does not answer: workers ask the server instead, a little later", True, type=["noetl ps"]))
     counted = [reason for reason in reasons if reason["state"] not in BESIDE]
@@ -70,6 +77,7 @@ async def _ended(runtime: Runtime, row: Mapping[str, Any]) -> dict[str, Json]:
             reasons.append(_failure(failed))
         if not reasons:
             reasons.append(_told("over", str((error or {}).get("message") or row["status"]), False, since=row["end_time"]))
+    reasons += await _skipped(runtime, row)
     typed = [] if row["status"] == "COMPLETED" else [f"noetl execution retry {eid} --dry-run", f"noetl execution retry {eid}"]
     return {**_head(row), "verdict": OVER, "reasons": reasons, "last_error": error, "type": typed}
 
@@ -202,11 +210,31 @@ def _timer(document: Mapping[str, Any], due: datetime) -> dict[str, Json]:
     return _told("timer", "the next chunk of a loop, or its end", True, until=due)
 
 
-def _loop(loop: Mapping[str, Any]) -> dict[str, Json]:
+async def _skipped(runtime: Runtime, row: Mapping[str, Any]) -> list[dict[str, Json]]:
+    """Name the steps that were not run because of their `when`."""
+    plan = await runtime.loader.plan(row["catalog_id"])
+    if all(step.step.when is None for step in plan.steps.values()):
+        return []
+    runs: dict[str, list[Mapping[str, Any]]] = {}
+    for skipped in await runtime.database.rows("steps_skipped", row["execution_id"]):
+        runs.setdefault(skipped["step"], []).append(skipped)
+    found = []
+    for step, times in list(runs.items())[:SKIPPED]:
+        often = f" {len(times)} times" if len(times) > 1 else ""
+        text = f"was skipped{often}: its `when` was not true"
+        place = {"step": step, "run_id": times[-1]["run_id"]}
+        found.append(_told("skipped", text, True, place, since=times[-1]["created_at"], when=str(plan.steps[step].step.when)))
+    return found
+
+
+def _loop(loop: Mapping[str, Any], now: LoopState | None) -> dict[str, Json]:
     counts = {name: loop[name] for name in ("total", "issued", "done", "failed", "cancelled")}
     left = loop["total"] - loop["done"] - loop["failed"] - loop["cancelled"]
     text = f"items: {loop['done']} of {loop['total']} done, {loop['failed']} failed, {left} to come"
-    return _told("loop", text, True, loop, since=loop["created_at"], counts=counts)
+    limit = now.limit if now is not None and now.limit else None
+    if limit is not None:
+        text += "; one at a time" if limit == 1 else f"; at most {limit} at once"
+    return _told("loop", text, True, loop, since=loop["created_at"], counts=counts, limit=limit)
 
 
 def _told(state: str, text: str, moves: bool, group: Mapping[str, Any] | None = None, *, since: datetime | None = None,

@@ -36,6 +36,12 @@ SELECT execution_id, catalog_id, path, version, status, revision, state, payload
        depth
 FROM execution WHERE execution_id = $1
 
+-- name: load_live
+-- How many commands of each run wait or run, and the revision at which that is so.
+SELECT e.revision, c.run_id, count(c.run_id) AS live
+FROM execution e LEFT JOIN command c ON c.execution_id = e.execution_id AND c.status || '' IN ('waiting', 'running')
+WHERE e.execution_id = $1 GROUP BY e.revision, c.run_id
+
 -- name: load_variables
 SELECT name, value FROM variable WHERE execution_id = $1
 
@@ -503,10 +509,10 @@ SELECT $2, name, value, type, source_step, created_at FROM variable WHERE execut
 UPDATE execution SET continues = $2 WHERE execution_id = $1
 
 -- name: why_execution
-SELECT execution_id, path, version, status, start_time, end_time, error, state, due_at FROM execution WHERE execution_id = $1
+SELECT execution_id, catalog_id, path, version, status, start_time, end_time, error, state, due_at FROM execution WHERE execution_id = $1
 
 -- name: why_child
-SELECT execution_id, path, version, status, start_time, end_time, error, state, due_at FROM execution
+SELECT execution_id, catalog_id, path, version, status, start_time, end_time, error, state, due_at FROM execution
 WHERE parent_execution_id = $1 AND parent_command_id = $2
 
 -- name: why_commands
