@@ -8,11 +8,9 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
-from noetl.errors import NotFound, UsageError
-from noetl.playbook.duration import seconds
+from noetl.errors import NotFound
 from noetl.rotation import older
 
 # Every service writes the moment of a line near its beginning, in UTC: 2026-01-31 09:00:00, 2026/01/31 09:00:00, "2026-01-31T09:00:00".
@@ -41,16 +39,6 @@ def find(home: Path, service: str = "") -> list[Path]:
             f"these have one: {', '.join(path.stem.removeprefix('worker_') for path in found)}" if found else "start everything: noetl up",
         )
     return chosen
-
-
-def moment(text: str, now: float) -> float:
-    """Return the moment that `--since` means: so long ago (30s, 10m, 2h, 1d), or an ISO time, local unless it names its zone."""
-    if (ago := seconds(text)) is not None:
-        return now - ago
-    try:
-        return datetime.fromisoformat(text.strip()).timestamp()
-    except ValueError:
-        raise UsageError(f"--since {text!r} is no time", "--since 10m, --since 2h, or --since 2026-01-31T09:00:00Z") from None
 
 
 def last(path: Path, count: int, end: int | None = None) -> list[str]:

@@ -37,6 +37,8 @@ from noetl.store.postgres import Database
 
 logger = logging.getLogger("noetl.server")
 EPOCH = 1_704_067_200_000
+CLOCKS_APART = 300.0
+"""Seconds that the clocks of two servers may be apart, where an id is taken for a time."""
 """2024-01-01 in milliseconds: where execution ids begin."""
 
 RINGS = 32
@@ -152,6 +154,10 @@ class Runtime:
         """Return a new execution id: milliseconds, a number of this process, a counter."""
         self._sequence = (self._sequence + 1) % 1024
         return (int(time.time() * 1000) - EPOCH) << 22 | self._node << 10 | self._sequence
+
+    def first_id(self, at: float) -> int:
+        """Return an id below those of all executions that begin at a moment or later."""
+        return max(0, int((at - CLOCKS_APART) * 1000) - EPOCH) << 22
 
     def describe(self) -> dict[str, Any]:
         """Return what the health endpoint says."""

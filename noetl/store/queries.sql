@@ -429,7 +429,52 @@ SELECT execution_id, path, version, catalog_id, status, start_time, end_time, pa
 FROM execution
 WHERE ($1::text IS NULL OR status = $1) AND ($2::text IS NULL OR path = $2) AND ($3::bigint IS NULL OR execution_id < $3)
   AND ($4::bigint IS NULL OR parent_execution_id = $4)
+  -- An id begins with the time: those from `$6` on are the only ones that may have begun since.
+  AND ($6::bigint IS NULL OR execution_id >= $6) AND ($7::timestamptz IS NULL OR start_time >= $7)
 ORDER BY execution_id DESC LIMIT $5
+
+-- name: cancelled
+-- What a cancelling stopped, by step: commands that ran and that waited, items of loops that were not begun. `$2` is a moment before it.
+SELECT step, sum(running)::integer AS running, sum(waiting)::integer AS waiting, sum(items)::integer AS items
+FROM (SELECT step, run_id, count(*) FILTER (WHERE claimed_at IS NOT NULL AND pool <> '@engine') AS running,
+             count(*) FILTER (WHERE claimed_at IS NULL) AS waiting, 0 AS items
+      FROM command WHERE execution_id = $1 AND status = 'cancelled' AND finished_at >= $2 GROUP BY step, run_id
+      UNION ALL
+      SELECT step, run_id, 0, 0, total - issued FROM loop WHERE execution_id = $1 AND closed_at >= $2 AND cancelled > 0) s
+GROUP BY step HAVING sum(running) + sum(waiting) + sum(items) > 0 ORDER BY min(run_id) LIMIT 100
+
+-- name: cancelled_children
+-- The sub-playbooks that a cancelling cancels with it, or has cancelled.
+SELECT e.execution_id, e.path FROM execution e JOIN command c ON c.execution_id = e.parent_execution_id AND c.command_id = e.parent_command_id
+WHERE e.parent_execution_id = $1 AND c.status = 'cancelled' AND c.finished_at >= $2 ORDER BY e.execution_id LIMIT 100
+
+-- name: prune_count
+-- The executions that ended before a moment, by status. `$1` is the first id of that moment.
+SELECT status, count(*) AS count, min(end_time) AS first, max(end_time) AS last FROM execution e
+WHERE e.execution_id < $1 AND e.end_time < $2 AND ($3::text IS NULL OR e.status = $3) AND ($4::text IS NULL OR e.path = $4)
+  AND NOT EXISTS (SELECT 1 FROM execution p WHERE p.execution_id = e.parent_execution_id AND p.end_time IS NULL)
+  AND NOT EXISTS (SELECT 1 FROM execution c WHERE c.parent_execution_id = e.execution_id AND c.end_time IS NULL)
+GROUP BY status ORDER BY status
+
+-- name: prune_batch
+-- Some of them, oldest first: not what another transaction holds, nor what belongs to an execution that is not over.
+SELECT e.execution_id FROM execution e
+WHERE e.execution_id < $1 AND e.end_time < $2 AND ($3::text IS NULL OR e.status = $3) AND ($4::text IS NULL OR e.path = $4)
+  AND NOT EXISTS (SELECT 1 FROM execution p WHERE p.execution_id = e.parent_execution_id AND p.end_time IS NULL)
+  AND NOT EXISTS (SELECT 1 FROM execution c WHERE c.parent_execution_id = e.execution_id AND c.end_time IS NULL)
+ORDER BY e.execution_id LIMIT $5 FOR UPDATE SKIP LOCKED
+
+-- name: prune_delete
+WITH commands AS (DELETE FROM command WHERE execution_id = ANY($1::bigint[])),
+     loops AS (DELETE FROM loop WHERE execution_id = ANY($1)),
+     items AS (DELETE FROM loop_items WHERE execution_id = ANY($1)),
+     pages AS (DELETE FROM page WHERE execution_id = ANY($1)),
+     events AS (DELETE FROM history WHERE execution_id = ANY($1)),
+     variables AS (DELETE FROM variable WHERE execution_id = ANY($1)),
+     chunks AS (DELETE FROM chunk WHERE execution_id = ANY($1)),
+     uploads AS (DELETE FROM upload WHERE execution_id = ANY($1)),
+     files AS (DELETE FROM file WHERE execution_id = ANY($1))
+DELETE FROM execution WHERE execution_id = ANY($1) RETURNING execution_id
 
 -- name: execution
 SELECT execution_id, path, version, catalog_id, status, start_time, end_time, parent_execution_id, error, payload, state, continues,
@@ -648,6 +693,9 @@ SELECT value FROM added UNION ALL SELECT value FROM property WHERE name = $1 LIM
 
 -- name: ping
 SELECT 1
+
+-- name: moment
+SELECT clock_timestamp() AS now
 
 -- name: clock
 SELECT extract(epoch FROM clock_timestamp())::float8

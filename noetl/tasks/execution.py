@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from shlex import quote
+
 from invoke.context import Context
 
 from noetl.tasks.flags import EXECUTION, JSON
-from noetl.tasks.verb import finish, read_settings, say, verb
+from noetl.tasks.verb import finish, note, read_settings, say, verb
 
 _ID = ["execution_id"]
 
@@ -18,21 +20,28 @@ _ID = ["execution_id"]
         "path": "only those of this playbook",
         "limit": "how many at most (default 20)",
         "before": "only those before this execution id: the next page",
+        "since": "only those that began since then: 10m, 2h, 1d ago, or a time like 2026-01-31T09:00:00Z (without Z it is local)",
     },
 )
-def list_(_context: Context, status: str = "", path: str = "", limit: int = 20, before: str = "", json: bool = False) -> None:
+def list_(
+    _context: Context, status: str = "", path: str = "", limit: int = 20, before: str = "", since: str = "", json: bool = False
+) -> None:
     """List executions, the newest first."""
-    from noetl.ops import answers, tables
+    import time
+
+    from noetl.ops import answers, moments, tables
     from noetl.ops.client import connect
 
-    query = {"status": status.upper() or None, "path": path or None, "limit": limit, "before": before or None}
+    begin = moments.iso(since, time.time()) if since else None
+    query = {"status": status.upper() or None, "path": path or None, "limit": limit, "before": before or None, "since": begin}
     found = connect(read_settings()).get("/api/executions", **query)
     if json:
         say(answers.as_json(found))
         return
     say(tables.table(found["executions"], ("execution_id", "path", "version", "status", "start_time", "duration")))
     if found.get("next"):
-        say(f"more: noetl execution list --before {found['next']}")
+        again = "".join(f" --{name} {quote(value)}" for name, value in (("status", status), ("path", path), ("since", since)) if value)
+        say(f"more: noetl execution list{again} --before {found['next']}")
 
 
 @verb(positional=_ID, help=EXECUTION)
@@ -59,14 +68,15 @@ def status(_context: Context, execution_id: str, json: bool = False) -> None:
     say("\n".join([f"{found['path']}  {found['status']}{reason}", *(f"  {line}" for line in live.lines({}, found))]))
 
 
-@verb(positional=_ID, help={**EXECUTION, "reason": "why, for the execution's record"})
-def cancel(_context: Context, execution_id: str, reason: str = "") -> None:
+@verb(positional=_ID, help={**EXECUTION, **JSON, "reason": "why, for the execution's record"})
+def cancel(_context: Context, execution_id: str, reason: str = "", json: bool = False) -> None:
     """Cancel an execution; what runs of it is killed."""
+    from noetl.ops import answers, stopped
     from noetl.ops.client import connect
 
     body = {"reason": reason} if reason else {}
     answer = connect(read_settings()).post(f"/api/executions/{execution_id}/cancel", body)
-    say(f"execution {execution_id}: {answer['status']}")
+    say(answers.as_json(answer) if json else stopped.text(answer))
 
 
 @verb(positional=_ID, help={**EXECUTION, "reason": "why, for the execution's record"})
@@ -86,6 +96,38 @@ def resume(_context: Context, execution_id: str) -> None:
 
     answer = connect(read_settings()).post(f"/api/executions/{execution_id}/resume", {})
     say(f"execution {execution_id}: {answer['status']}\n  watch it: noetl execution follow {execution_id}")
+
+
+@verb(
+    positional=[],
+    help={
+        **JSON,
+        "older-than": "those that ended so long ago: 30d, 12h, or before a time like 2026-01-31T09:00:00Z (without Z it is local)",
+        "status": "only those that are COMPLETED, FAILED or CANCELLED",
+        "path": "only those of this playbook",
+        "batch": "how many are deleted in one transaction (default 50)",
+        "dry-run": "say how many there are, and delete nothing",
+    },
+)
+def prune(
+    _context: Context, older_than: str = "", status: str = "", path: str = "", batch: int = 50, dry_run: bool = False, json: bool = False
+) -> None:
+    """Delete old executions that are over.
+
+    Their results, events and variables go with them. One that is not over stays, and so does what belongs to one: sub-playbooks
+    whose parent goes on, a parent whose sub-playbooks do. Ctrl-C ends it between two batches.
+    """
+    from noetl.ops import answers, pruning
+    from noetl.ops.client import connect
+
+    client = connect(read_settings())
+    chosen = pruning.chosen(older_than, status, path)
+    if dry_run:
+        planned = pruning.plan(client, chosen)
+        say(answers.as_json(planned) if json else pruning.text(planned))
+        return
+    deleted = pruning.prune(client, chosen, batch, note)
+    say(answers.as_json({"deleted": deleted}) if json else f"{deleted:,} {'execution' if deleted == 1 else 'executions'} deleted")
 
 
 @verb(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from invoke.exceptions import Exit
 
 from noetl.errors import NoetlError, UsageError
-from noetl.ops import answers, follow, live, logs, run
+from noetl.ops import answers, follow, live, logs, moments, run
 from noetl.ops.client import Client
 from noetl.ops.run import Ended
 from noetl.settings import Settings
@@ -31,7 +31,7 @@ def print_logs(home: Path, service: str, onward: bool, lines: int, since: str, *
     found = logs.find(home, service)
     if not found and not onward:
         note(f"no log is in {home / 'logs'}: nothing was started here\n  start everything: noetl up")
-    begin = logs.moment(since, time.time()) if since else None
+    begin = moments.moment(since, time.time()) if since else None
     places = logs.places(found)
     named = len(found) > 1 or not service
     for path, place in places.items():

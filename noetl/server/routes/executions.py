@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -31,6 +32,7 @@ from noetl.server.answers import (
     raw_answer,
     runtime_of,
     sent,
+    text_of,
 )
 from noetl.server.chunks import place_of
 from noetl.server.execution import Execution
@@ -39,7 +41,7 @@ from noetl.server.listeners import wait
 from noetl.server.loader import Entry
 from noetl.server.pending import Begin
 from noetl.server.routes.catalog import unknown
-from noetl.server.runtime import Runtime
+from noetl.server.runtime import CLOCKS_APART, Runtime
 from noetl.store.postgres import Outdated
 
 Json = Any
@@ -52,6 +54,8 @@ PACE = 0.04
 PAGE = 500
 SHOWN = 2000
 """How many of its events an execution is shown with; the others are read a page at a time."""
+PRUNED = 50
+"""How many executions one request deletes, unless it asks for another number."""
 LONGEST_WAIT = 300.0
 """Seconds that a caller may wait for an execution's end in the request that begins it."""
 
@@ -136,14 +140,22 @@ async def _awaited(runtime: Runtime, execution: Execution, seconds: float) -> di
 
 @router.get("/api/executions")
 async def executions(
-    request: Request, status: str | None = None, path: str | None = None, limit: int = 50, before: str | None = None
+    request: Request,
+    status: str | None = None,
+    path: str | None = None,
+    limit: int = 50,
+    before: str | None = None,
+    since: str | None = None,
 ) -> Response:
-    """List executions, newest first; `next` is the `before` of the next page."""
+    """List executions, newest first; `next` is the `before` of the next page. Those that began `since` a time, in ISO form."""
     if status is not None and status.upper() not in {"RUNNING", "PAUSED", *TERMINAL}:
         raise UsageError(f"status {status!r} is not known", "use RUNNING, PAUSED, COMPLETED, FAILED or CANCELLED")
+    runtime = runtime_of(request)
     limit = limit_of(limit)
     wanted = status.upper() if status else None
-    rows = await runtime_of(request).database.rows("executions", wanted, path, id_of(before) if before else None, None, limit)
+    begin = _moment(since) if since else None
+    first = runtime.first_id(begin.timestamp()) if begin is not None else None
+    rows = await runtime.database.rows("executions", wanted, path, id_of(before) if before else None, None, limit, first, begin)
     following = str(rows[-1]["execution_id"]) if len(rows) == limit else None
     return answer({"executions": [_summary(row) for row in rows], "next": following})
 
@@ -226,8 +238,35 @@ async def cancel(request: Request, execution_id: str) -> Response:
             return answer({"execution_id": execution_id, "status": "CANCELLED"})
         raise Conflict(f"execution {execution_id} is {row['status']}", f"see: noetl execution status {execution_id}")
     document = await body_of(request)
+    at = (await runtime.database.rows("moment"))[0]["now"]
     became = await runtime.committer.signal(row["execution_id"], Cancel(time.time(), str(document.get("reason", ""))[:1000]))
-    return answer({"execution_id": execution_id, "status": became})
+    stopped = [dict(step) for step in await runtime.database.rows("cancelled", row["execution_id"], at)]
+    children = await runtime.database.rows("cancelled_children", row["execution_id"], at)
+    named = [{"execution_id": str(child["execution_id"]), "path": child["path"]} for child in children]
+    return answer({"execution_id": execution_id, "status": became, "stopped": stopped, "children": named})
+
+
+@router.post("/api/executions/prune")
+async def prune(request: Request) -> Response:
+    """Delete executions that ended before a time, some at once: `{before, status?, path?, most?, dry_run?}`.
+
+    The answer has how many were deleted; ask again until there are none. With `dry_run`, it says how many there are, and deletes nothing.
+    """
+    runtime = runtime_of(request)
+    document = await body_of(request)
+    before = _moment(text_of(document, "before"))
+    status, path = (str(document[name]) if document.get(name) else None for name in ("status", "path"))
+    if status is not None and status.upper() not in TERMINAL:
+        raise UsageError(f"status {status!r} is none of an execution that is over", "use COMPLETED, FAILED or CANCELLED")
+    which = (runtime.first_id(before.timestamp() + 2 * CLOCKS_APART), before, status.upper() if status else None, path)
+    if document.get("dry_run"):
+        rows = await runtime.database.rows("prune_count", *which)
+        found = [{"status": row["status"], "count": row["count"], "first": iso(row["first"]), "last": iso(row["last"])} for row in rows]
+        return answer({"before": iso(before), "executions": found})
+    async with runtime.database.transaction() as transaction:
+        rows = await transaction.rows("prune_batch", *which, limit_of(int(number_of(document, "most", PRUNED))))
+        deleted = await transaction.rows("prune_delete", [row["execution_id"] for row in rows]) if rows else []
+    return answer({"before": iso(before), "deleted": len(deleted)})
 
 
 @router.post("/api/executions/{execution_id}/pause")
@@ -341,6 +380,14 @@ async def _entry(runtime: Runtime, document: Mapping[str, Json]) -> Entry:
     if entry is None:
         raise unknown(path if isinstance(path, str) else str(catalog_id), number)
     return entry
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"{text!r} is no time", "write one like 2026-01-31T09:00:00Z") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 async def _row(runtime: Runtime, execution_id: str) -> Mapping[str, Any]:

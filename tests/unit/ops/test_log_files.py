@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from noetl.errors import NotFound, UsageError
-from noetl.ops import logs
+from noetl.ops import logs, moments
 from noetl.rotation import older, rotate, rotate_all
 
 
@@ -99,7 +99,7 @@ def test_since_a_moment_in_every_services_writing(log: Path) -> None:
         "[7] 2026/01/31 09:00:03.000000 [INF] nats\n"
         "2026-01-31 09:00:04.123 UTC [9] LOG:  postgres\n"
     )
-    nine = logs.moment("2026-01-31T09:00:00Z", 0)
+    nine = moments.moment("2026-01-31T09:00:00Z", 0)
     assert list(logs.since(log, nine)) == log.read_text().splitlines()
     assert len(list(logs.since(log, nine - 1))) == 6
     assert len(list(logs.since(log, nine + 3))) == 2
@@ -107,8 +107,8 @@ def test_since_a_moment_in_every_services_writing(log: Path) -> None:
 
 
 def test_moments() -> None:
-    assert logs.moment("10m", 1000) == 400
-    assert logs.moment("1d", 100_000) == 13_600
-    assert logs.moment("1970-01-01T00:01:00+00:00", 0) == 60
+    assert moments.moment("10m", 1000) == 400
+    assert moments.moment("1d", 100_000) == 13_600
+    assert moments.moment("1970-01-01T00:01:00+00:00", 0) == 60
     with pytest.raises(UsageError, match="is no time"):
-        logs.moment("yesterday", 0)
+        moments.moment("yesterday", 0)

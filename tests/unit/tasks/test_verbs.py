@@ -34,7 +34,7 @@ def test_the_verbs_are_there() -> None:
     assert names >= {f"k8s.{one}" for one in deploys}
     assert names >= {f"catalog.{one}" for one in ("register", "list", "get", "validate")}
     assert names >= {
-        f"execution.{one}" for one in ("list", "get", "status", "cancel", "pause", "resume", "retry", "why", "events", "follow")
+        f"execution.{one}" for one in ("list", "get", "status", "cancel", "pause", "resume", "retry", "why", "events", "follow", "prune")
     }
 
 
