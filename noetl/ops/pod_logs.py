@@ -41,26 +41,29 @@ def last(api: Api, pod: Document, lines: int, *, previous: bool = False) -> list
 def follow(api: Api, namespace: str, name: str, lines: int) -> Iterator[tuple[str, str]]:
     """Yield (pod, line) of what is written from now on, after the last lines; of pods too that come later."""
     written: queue.Queue[tuple[str, str]] = queue.Queue()
-    followed: dict[str, threading.Thread] = {}
+    followed: dict[tuple[str, int], threading.Thread] = {}
 
-    def read(pod: Document, tail: int) -> None:
+    def read(pod: Document, life: tuple[str, int], tail: int | None) -> None:
         try:
             for line in api.lines(_path(pod), follow="true", tailLines=tail, container=_container(pod)):
                 written.put((pod["metadata"]["name"], line))
-        except Refused:
-            time.sleep(_LOOK)  # not started yet
+        except Refused:  # not started yet, so that all of it is still to be read
+            time.sleep(_LOOK)
+            followed.pop(life, None)
 
     first, looked = True, 0.0
     while True:
         if time.monotonic() - looked > _LOOK:
             looked = time.monotonic()
             for pod in find(api, namespace, name):
-                uid, running = pod["metadata"]["uid"], pod["status"].get("phase") == "Running"
-                if running and not (uid in followed and followed[uid].is_alive()):
-                    # What was read of a pod whose log broke off is not read again.
-                    tail = lines if first or uid not in followed else 0
-                    followed[uid] = threading.Thread(target=read, args=(pod, tail), daemon=True)
-                    followed[uid].start()
+                life = (pod["metadata"]["uid"], _restarts(pod))
+                begun = life in followed
+                over = begun and (followed[life].is_alive() or "deletionTimestamp" in pod["metadata"])
+                if pod["status"].get("phase") == "Running" and not over:
+                    # What was read of a log that broke off is not read again; of what has begun since the first look, all is.
+                    tail = 0 if begun else lines if first else None
+                    followed[life] = threading.Thread(target=read, args=(pod, life, tail), daemon=True)
+                    followed[life].start()
             first = False
         try:
             yield written.get(timeout=0.5)
@@ -71,6 +74,11 @@ def follow(api: Api, namespace: str, name: str, lines: int) -> Iterator[tuple[st
 def _of(pod: Document, workload: Document) -> bool:
     labels = workload["spec"]["template"]["metadata"].get("labels") or {}
     return bool(labels) and labels.items() <= (pod["metadata"].get("labels") or {}).items()
+
+
+def _restarts(pod: Document) -> int:
+    """Return how often a pod's container has been started anew: each time its log begins anew."""
+    return sum(int(one.get("restartCount", 0)) for one in pod["status"].get("containerStatuses", ())[:1])
 
 
 def _path(pod: Document) -> str:

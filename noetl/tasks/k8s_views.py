@@ -85,6 +85,8 @@ def logs(_context: Context, name: str = "", follow: bool = False, lines: int = 5
             say(f"{pod}: {line}")
         return
     pods = pod_logs.find(api, namespace, name)
+    if not pods:
+        note(f"no pods of {name or 'noetl'} are in namespace {namespace}\n  see what is there: inv k8s.status")
     for one in pods:
         for line in pod_logs.last(api, one, lines, previous=previous):
             say(f"{one['metadata']['name']}: {line}" if len(pods) > 1 else line)
