@@ -67,13 +67,13 @@ def lines(wanted: Wanted, dockerfile: str = "docker/Dockerfile") -> Iterator[str
         errors="replace",
     )
     assert process.stdout is not None
-    failed = False
+    failed, last = False, ""
     try:
         for line in process.stdout:
-            failed = failed or line.startswith("ERROR: ")
+            failed, last = failed or line.startswith("ERROR: "), line.strip() or last
             yield line.rstrip("\r\n")
         if process.wait() and not failed:
-            yield f"ERROR: docker buildx ended with exit code {process.returncode}"
+            yield f"ERROR: {last or 'it said nothing'} (docker buildx: exit code {process.returncode})"
     finally:
         if process.poll() is None:
             process.terminate()
