@@ -61,12 +61,12 @@ class Lines:
 class Session:
     """One host's part of a verb: where its lines go, and its connection, which can be cut from outside."""
 
-    def __init__(self, verb: str, host: Host, label: str, given: Given, *, silent: bool) -> None:
+    def __init__(self, verb: str, host: Host, label: str, colour: str, given: Given, *, silent: bool) -> None:
         self.host = host
         self.silent = silent
         self._verb = verb
-        self.out = Lines(label, None if silent else sys.stdout)
-        self.err = Lines(label, sys.stderr)
+        self.out = Lines(paint(label, colour, sys.stdout), None if silent else sys.stdout)
+        self.err = Lines(paint(label, colour, sys.stderr), sys.stderr)
         self._given = given
         self._remote: Remote | None = None
         self._hung_up = False
@@ -141,15 +141,13 @@ def on_hosts(
     """Do work on hosts, print how it went on each, remember where it failed, and end with the worst exit code."""
     logging.getLogger("paramiko").setLevel(logging.CRITICAL)  # what it would log is said in our own words
     width = max(len(host.name) for host in chosen)
-    labels = {
-        host.name: paint(f"{host.name.ljust(width)} |", _COLOURS[index % len(_COLOURS)], sys.stdout) for index, host in enumerate(chosen)
-    }
+    colours = {host.name: _COLOURS[index % len(_COLOURS)] for index, host in enumerate(chosen)}
     found: dict[str, Outcome] = {}
     interrupted = False
     for batch in hosts.batches(chosen, given.batch):
         if interrupted or (given.fail_fast and any(one.exit_code for one in found.values())):
             break
-        sessions = [Session(verb, host, labels[host.name], given, silent=json) for host in batch]
+        sessions = [Session(verb, host, f"{host.name.ljust(width)} |", colours[host.name], given, silent=json) for host in batch]
         interrupted = _together(sessions, work, given, found)
     ended = [found.get(host.name, Outcome(host.name, NOT_RUN)) for host in chosen]
     outcomes.remember(read_settings().home, verb, ended)

@@ -19,7 +19,9 @@ import psutil
 import pytest
 from acceptance_home import ROOT
 from live import Live
-from ssh_hosts import NETWORK, SSHD, Sandbox, Sshd, can_make_namespaces, namespaces, own_address
+from ssh_hosts import NETWORK, SSHD, USER, Sandbox, Sshd, can_make_namespaces, namespaces, own_address
+
+import noetl
 
 pytestmark = pytest.mark.skipif(SSHD is None, reason="LOUD SKIP: no sshd here; install openssh-server to test verbs on hosts")
 WITH_NOETL = f"{Path(sys.executable).parent}{os.pathsep}{os.defpath}"
@@ -368,6 +370,102 @@ def test_groups_batches_fail_fast_and_json(sandbox: Sandbox) -> None:
     ):
         assert sandbox.run(*words).returncode == 2, words
     assert sandbox.run("host.list").returncode == 2
+
+
+def test_a_roll_goes_on_when_a_batch_is_back(sandbox: Sandbox, served: Live) -> None:
+    sandbox.ok("-H", "a,b,c", "worker.start")
+
+    def rolled(*flags: str) -> list[tuple[str, float]]:
+        before = {host.name: worker_of(host) for host in sandbox.hosts}
+        said = sandbox.ok("-H", "a,b,c", *flags, "worker.roll")
+        after = {host.name: worker_of(host) for host in sandbox.hosts}
+        assert not [one for one in before.values() if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+        assert all(f"{name} | worker worker-1: back as {noetl.__version__}, pid {one.pid}" in said for name, one in after.items())
+        assert {one.pid for one in after.values()} <= {row["pid"] for row in served.api.get("/api/workers")["workers"]}
+        order = [line.split(" | ")[0] for line in said.splitlines() if ": back as" in line]
+        return [(name, after[name].create_time()) for name in order]
+
+    # A quarter of three hosts is one of them, and so it is without a flag.
+    for flags in ([], ["--batch", "25%"]):
+        order = rolled(*flags)
+        assert [name for name, _ in order] == ["a", "b", "c"]
+        assert [begun for _, begun in order] == sorted(begun for _, begun in order)
+    order = rolled("--batch", "67%")
+    assert order[-1][0] == "c"
+    assert order[-1][1] > max(begun for _, begun in order[:2])
+
+
+def test_a_dry_run_connects_to_nothing(sandbox: Sandbox) -> None:
+    for host in sandbox.hosts:
+        host.stop()
+    a = sandbox.hosts[0]
+    url = sandbox.more["NOETL_SERVER_URL"]
+    there = f"a ({USER}@{a.address}:{a.port})"
+    line = f"{there}: noetl worker.start --name=w --count=2  NOETL_API_TOKEN=*** NOETL_SERVER_URL={url}\n"
+    words = ["-H", "a", "worker.start", "--name", "w", "--count", "2"]
+    assert sandbox.ok("-R", *words, program="inv", cwd=ROOT) == line
+    assert sandbox.ok("-R", "-H", "a", "worker", "start", "--name", "w", "--count", "2") == line
+    assert sandbox.ok("-R", "-H", "a", "host.install", "--version", "7.7.7") == f"{there}: install noetl 7.7.7\n"
+    assert sandbox.ok("-R", "-H", "a", "host.list") == f"{there}: list the versions\n"
+    assert sandbox.ok("-R", "-H", "a", "host.rollback") == f"{there}: switch to the version before\n"
+    assert not (sandbox.home / ".noetl").exists(), "nothing failed, and nothing is remembered"
+
+
+@pytest.mark.parametrize("verb", ["up", "down", "demo", "run x.yaml", "build", "k8s.deploy", "execution.list", "catalog.list", "lint"])
+def test_verbs_that_make_no_sense_on_hosts_say_so(sandbox: Sandbox, verb: str) -> None:
+    refused = sandbox.run("-H", "a", *verb.split(), program="inv", cwd=ROOT)
+    assert refused.returncode == 2, refused.stdout + refused.stderr
+    assert f"error: {verb.split()[0]} makes no sense on hosts: " in refused.stderr
+    assert "with -H go: server.*, worker.*, db.*, ps, doctor, logs, host.*" in refused.stderr
+    assert refused.stdout == ""
+
+
+def test_new_keys_of_several_hosts_are_taken_at_the_same_time(sandbox: Sandbox) -> None:
+    known = sandbox.home / ".ssh" / "known_hosts"
+    known.unlink()
+    refused = sandbox.run("-H", "a,b,c", "ps")
+    assert refused.returncode == 1
+    assert refused.stderr.count("if that is its key: inv --accept-new -H ") == 3
+    assert not known.exists() or known.read_text() == ""
+    sandbox.ok("--accept-new", "-H", "a,b,c", "ps")
+    keys = {line.split()[2] for line in known.read_text().splitlines()}
+    assert keys == {(host.folder / "host_key.pub").read_text().split()[1] for host in sandbox.hosts}
+    sandbox.ok("-H", "a,b,c", "ps")
+
+
+def test_each_host_has_a_colour_where_colours_are_shown(sandbox: Sandbox) -> None:
+    sandbox.hosts[1].stop()
+    sandbox.more |= {"NO_COLOR": "", "TERM": "xterm"}
+    ours, theirs = os.openpty()
+    with sandbox.popen("-H", "a,b", "ps", stdout=theirs) as verb:
+        os.close(theirs)
+        shown = b""
+        # Linux ends a terminal whose last process is gone with an error.
+        with contextlib.suppress(OSError):
+            while part := os.read(ours, 4096):
+                shown += part
+        _, errors = verb.communicate(timeout=60)
+    os.close(ours)
+    assert "\x1b[36ma |\x1b[0m postgres" in shown.decode()
+    assert errors.startswith("b | error: cannot connect to "), "a file of errors has no colours"
+    assert "\x1b" not in sandbox.run("-H", "a,b", "ps").stdout
+
+
+def test_what_is_installed_is_listed(sandbox: Sandbox) -> None:
+    sandbox.hosts[2].stop()
+    release = sandbox.hosts[0].home / ".noetl" / "releases" / "1.2.3"
+    release.mkdir(parents=True)
+    (release / ".noetl-release.json").write_text("{}")
+    (release.parents[1] / "current").symlink_to(release)
+    done = sandbox.run("-H", "a,b,c", "host.list")
+    assert done.returncode == 1
+    machine = r"; Python 3\.\d+\.\d+, \S+, \S+ \S+, \S+ [MGT]iB free$"
+    assert re.search(rf"^a \| in use 1\.2\.3; installed 1\.2\.3{machine}", done.stdout, re.MULTILINE)
+    assert re.search(rf"^b \| in use none; installed none{machine}", done.stdout, re.MULTILINE)
+    assert [row[0] for row in rows(done.stdout).values()] == ["done", "done", "failed"]
+    found = json.loads(sandbox.run("-H", "a,b,c", "host.list", "--json").stdout)["hosts"]
+    assert [one["result"] for one in found] == ["done", "done", "failed"]
+    assert (found[0]["output"]["current"], found[0]["output"]["versions"]) == ("1.2.3", ["1.2.3"])
 
 
 def remote_verbs(sandbox: Sandbox, verb: str) -> list[psutil.Process]:
