@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import inspect
+import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -152,61 +154,59 @@ def test_every_problem_of_a_playbook_is_said() -> None:
     assert said == "error: p.yaml:1:2: first\n  try\n3:4: second\n  so"
 
 
-def test_importing_the_verbs_is_cheap() -> None:
-    import subprocess
-
-    heavy = [
-        "psutil",
-        "http.client",
-        "asyncio",
-        "asyncpg",
-        "rich",
-        "fabric",
-        "docker",
-        "kubernetes",
-        "fastapi",
-        "aiohttp",
-        "duckdb",
-        "yaml",
-        "jinja2",
-    ]
-    code = f"import invoke.program, sys; before = set(sys.modules); import noetl.tasks; print(set({heavy}) & set(sys.modules) - before)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout.strip() == "set()"
-
-
-def test_the_version_is_answered_without_invoke() -> None:
-    import subprocess
-
-    code = "import sys; sys.argv = ['noetl', '--version']; from noetl import cli; cli.main(); print('invoke' in sys.modules)"
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout.split()
-    assert said[0] == "noetl"
-    assert said[2] == "False"
-
-
-def test_what_a_fast_verb_may_not_import(tmp_path: Path) -> None:
-    import subprocess
-
-    # Each of these takes longer to import than the answer takes to give.
-    slow = (
-        "argparse", "asyncio", "concurrent.futures", "email", "http.client", "importlib.metadata", "logging", "secrets", "shutil",
-        "ssl", "uuid",
-        "aiohttp", "asyncpg", "docker", "duckdb", "fabric", "fastapi", "invoke", "jinja2", "kubernetes", "nats", "orjson", "rich",
-        "uvicorn", "uvloop", "yaml", "noetl.engine", "noetl.ops.nats", "noetl.ops.postgres", "noetl.ops.stack", "noetl.playbook",
-        "noetl.store", "noetl.tasks",
-    )  # fmt: skip
-    code = f"""
-import sys
+# All that a verb which has to be fast may import, with whatever that imports itself.
+OF_NOETL = (
+    "cli", "errors", "home", "settings", "ops", "ops.answers", "ops.client", "ops.listing", "ops.plain_http", "ops.process", "ops.server",
+    "ops.tables", "ops.worker",
+)  # fmt: skip
+FAST_IMPORTS = {
+    "--version": ("noetl.cli", "typing"),
+    "server status": (*(f"noetl.{one}" for one in OF_NOETL), "base64", "dataclasses", "encodings.idna", "fcntl", "json", "psutil"),
+}
+FAST_IMPORTS["worker list"] = FAST_IMPORTS["server status"]
+IMPORTED = """
+import contextlib, io, json, sys
 before = set(sys.modules)
-from noetl import cli
-for words in {[name.split(".") for name in cli.FAST]} + [["--version"]]:
+with contextlib.redirect_stdout(io.StringIO()) as said, contextlib.redirect_stderr(io.StringIO()):
     try:
-        cli.main(words)
+        {code}
     except SystemExit:
         pass
-print(sorted(set({slow}) & (set(sys.modules) - before)))
+print(json.dumps([said.getvalue(), sorted(set(sys.modules) - before)]))
 """
+
+
+def imported(code: str, folder: Path, **more: str) -> tuple[str, set[str]]:
+    """Run code in an interpreter of its own; return what it prints, and the modules that it imports."""
+    words = [sys.executable, "-c", IMPORTED.format(code=code)]
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), **more}
+    done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=folder, env=environ)
+    said, modules = json.loads(done.stdout)
+    return said, set(modules)
+
+
+@pytest.mark.parametrize(("words", "said"), [("--version", "noetl "), ("server status", "server: stopped"), ("worker list", "no worker")])
+def test_all_that_a_fast_verb_imports(tmp_path: Path, words: str, said: str) -> None:
     (tmp_path / "token").write_text("made before\n")
-    environ = {**os.environ, "NOETL_HOME": str(tmp_path), "NOETL_PORT": "1"}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT, env=environ)
-    assert "server: stopped" in done.stdout
-    assert done.stdout.splitlines()[-1] == "[]"
+    shown, found = imported(
+        f"from noetl import cli; cli.main({words.split()})", tmp_path, NOETL_HOME=str(tmp_path), NOETL_PORT="1", NOETL_SERVER_URL=""
+    )
+    assert said in shown
+    _, allowed = imported(f"import {', '.join(FAST_IMPORTS[words])}", tmp_path)
+    assert found - allowed == set()
+    assert {name for name in allowed if name.partition(".")[0] == "noetl"} <= {"noetl", *FAST_IMPORTS[words]}
+
+
+def test_the_fast_verbs_are_all_looked_at() -> None:
+    assert set(FAST_IMPORTS) == {"--version", *(name.replace(".", " ") for name in cli.FAST)}
+
+
+def test_a_list_of_the_verbs_imports_the_verbs_alone(tmp_path: Path) -> None:
+    (tmp_path / "tasks.py").write_text("")
+    code = "from invoke.main import program; program.run(['inv', '--list'])"
+    _, empty = imported(code, tmp_path)
+    shown, ours = imported(code, ROOT)
+    assert "server.start" in shown
+    assert sorted(name for name in ours - empty if not name.startswith("noetl.tasks.")) == [
+        "noetl", "noetl.errors", "noetl.settings", "noetl.tasks",
+    ]  # fmt: skip
