@@ -95,7 +95,8 @@ def _schema(found: Examined) -> Finding:
     if found.unknown:
         return Finding("schema", BAD, f"made by a newer noetl ({', '.join(found.unknown)})", "install that: pip install -U noetl")
     if found.changed:
-        return Finding("schema", BAD, f"made by another version ({', '.join(found.changed)})", "see: noetl db validate")
+        hint = "install the noetl that made it; or delete everything and make it anew: noetl db reset"
+        return Finding("schema", BAD, f"made by another version ({', '.join(found.changed)})", hint)
     if found.missing:
         return Finding("schema", BAD, f"behind by {', '.join(found.missing)}", "bring it up to date: noetl db init")
     return Finding("schema", OK, f"up to date ({found.last})")
@@ -131,7 +132,8 @@ def _workers(known: Sequence[dict[str, Any]], settings: Settings) -> list[Findin
     ready = [one for one in known if one.get("status") == "ready"]
     heard = {one.get("pid") for one in known if workers.is_here(one) and one.get("status") != "gone"}
     if lost := [workers.name_of(entry) for entry in workers.running(settings.home) if entry.pid not in heard]:
-        return [Finding("workers", BAD, f"the server does not hear {', '.join(lost)}", f"see: noetl worker logs --name {lost[0]}")]
+        hint = f"see: noetl worker logs --name {lost[0]}; start it anew: noetl worker roll --force --timeout 10"
+        return [Finding("workers", BAD, f"the server does not hear {', '.join(lost)}", hint)]
     if not ready:
         return [Finding("workers", NOTE, "none is ready", "start one: noetl worker start")]
     if other := [f"{one['name']} ({one.get('version')})" for one in ready if one.get("version") != noetl.__version__]:
