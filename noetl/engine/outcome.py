@@ -70,11 +70,12 @@ class Finish:
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """A variable's new value and where it came from."""
+    """A variable's new value, also as JSON text, and where it came from."""
 
     value: Json
     type: str
     step: str
+    raw: bytes
 
 
 @dataclass(frozen=True, slots=True)

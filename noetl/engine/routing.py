@@ -7,7 +7,7 @@ from typing import Any, assert_never
 
 from noetl.engine import pages, retry, sinks
 from noetl.engine.plan import StepPlan
-from noetl.engine.turn import Entry, Turn
+from noetl.engine.turn import Entry, Turn, VariableTooLarge
 from noetl.engine.value import Value
 from noetl.engine.visit import Visit, scope_of
 from noetl.errors import NoetlError
@@ -160,7 +160,11 @@ def _keep_vars(turn: Turn, visit: Visit, event: str) -> None:
         except NoetlError as error:
             turn.logs.append(f"step {visit.run.step}: variable {name} is not kept: {error.message}")
     for name, value in kept.items():
-        turn.store(name, value, "step_result", visit.run.step)
+        try:
+            turn.store(name, value, "step_result", visit.run.step)
+        except VariableTooLarge as error:
+            _fail(turn, visit, error)
+            return
 
 
 def _move(turn: Turn, visit: Visit, rule: Rule, event: str) -> None:

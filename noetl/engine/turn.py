@@ -11,12 +11,20 @@ from noetl.engine.outcome import Command, Event, Finish, LoopRow, Outcome, Page,
 from noetl.engine.plan import Plan, StepPlan
 from noetl.engine.scope import Known, View
 from noetl.engine.state import Left, Run, State
-from noetl.engine.value import Value
+from noetl.engine.value import Value, dumps
 from noetl.errors import NoetlError
 
 Json = Any
+MAX_VARIABLE = 16 * 1024 * 1024
+"""Bytes that a variable may have: all of an execution's are read for what uses one."""
 ENTER_LIMIT = 5000
 """How many steps one input may enter before the engine calls it endless; more than a chunk of loop items has."""
+
+
+class VariableTooLarge(NoetlError):
+    """A variable that is larger than one may be."""
+
+    code = "too_large"
 
 
 class IllegalInput(NoetlError):
@@ -118,8 +126,14 @@ class Turn:
         self.next_command += 1
 
     def store(self, name: str, value: Json, type: str, step: str) -> None:
-        """Set a variable; templates that follow see it."""
-        self.variables[name] = Variable(value, type, step)
+        """Set a variable; templates that follow see it. One that is too large raises VariableTooLarge."""
+        raw = dumps(value)
+        if len(raw) > MAX_VARIABLE:
+            raise VariableTooLarge(
+                f"step {step}: the variable {name} would have {len(raw):,} bytes; at most {MAX_VARIABLE:,} are possible",
+                "read it from the step's result, or keep it in a file or a table",
+            )
+        self.variables[name] = Variable(value, type, step, raw)
         self.view.set_variable(name, value)
 
     def finish(self, run: Run, result: Value | None, place: tuple[str, int] | None) -> None:

@@ -25,6 +25,8 @@ def read_set(check: Check, node: Node) -> Action | None:
         pairs = list(_list_pairs(check, node))
     else:
         pairs = [(key, entry.node) for key, entry in check.mapping(node, "`set`").items()]
+        for key, entry in check.mapping(node, "`set`").items():
+            check.key(key, entry.position, "`set`")
     merge: dict[str, Json] | None = None
     values: list[tuple[str, Json]] = []
     for name, value_node in pairs:

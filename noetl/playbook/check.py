@@ -16,6 +16,7 @@ from noetl.playbook.model import Json, Position
 NOTHING: Mapping[str, Field] = MappingProxyType({})
 
 NAME_LENGTH = 200
+"""How many characters a name may have: of a playbook and its path, a step, a variable, an argument, a key of the workload."""
 
 
 class Check:
@@ -60,7 +61,8 @@ class Check:
         """Return a name: one line of text of a bearable length."""
         name = self.text(node, what)
         if len(name) > NAME_LENGTH or not name.isprintable():
-            self.mistakes.add(node.position, f"{what} has to be one line of at most {NAME_LENGTH} characters")
+            hint = f"it has {len(name):,} characters" if len(name) > NAME_LENGTH else "leave out line breaks and control characters"
+            self.mistakes.add(node.position, f"{what} has to be one line of at most {NAME_LENGTH} characters", hint)
             return ""
         return name
 
@@ -73,7 +75,16 @@ class Check:
         """Return a mapping of names to values that may be templates; none given is an empty one."""
         if node is None:
             return {}
-        return {key: self.value(field.node) for key, field in self.mapping(node, what).items()}
+        fields = self.mapping(node, what)
+        for key, field in fields.items():
+            self.key(key, field.position, what)
+        return {key: self.value(field.node) for key, field in fields.items()}
+
+    def key(self, key: str, position: Position, what: str) -> None:
+        """Refuse a key that is too long to be a name."""
+        if len(key) > NAME_LENGTH:
+            message = f"a name in {what} has {len(key):,} characters; at most {NAME_LENGTH} are possible"
+            self.mistakes.add(position, message, "choose a shorter one, and put the text into its value")
 
     def target(self, name: str, position: Position) -> None:
         """Remember that a step of this name has to exist."""

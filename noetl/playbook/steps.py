@@ -11,7 +11,7 @@ from noetl.playbook.check import Check
 from noetl.playbook.document import Node
 from noetl.playbook.expression import is_template
 from noetl.playbook.mistakes import quote
-from noetl.playbook.model import Json, Loop, Rule, Step
+from noetl.playbook.model import Collect, Json, Loop, Rule, Set, Step
 from noetl.playbook.targets import read_next
 from noetl.playbook.tool import Workbook, read_tool
 
@@ -19,6 +19,9 @@ STEP_WORDS = ("step", "desc", "when", "tool", "args", "loop", "timeout", "retry"
 LOOP_WORDS = ("in", "iterator", "mode", "limit")
 RULE_WORDS = ("when", "then")
 MODES: Mapping[str, Literal["sequential", "parallel"]] = {"sequential": "sequential", "parallel": "parallel", "async": "parallel"}
+MAX_STEPS = 5_000
+MAX_VARIABLES = 1_000
+"""How many variables an execution may have."""
 TOOLLESS = ("start", "end")
 """The steps that may do nothing but be passed through."""
 
@@ -42,6 +45,10 @@ def read_steps(check: Check, node: Node, workbook: Workbook) -> dict[str, Step]:
         check.mistakes.add(node.position, "`workflow` has to be a list of steps", "write workflow: [{step: start, …}, …]")
         return steps
     for item in node.items:
+        if len(steps) == MAX_STEPS:
+            message = f"there are {len(node.items):,} steps; at most {MAX_STEPS:,} are possible"
+            check.mistakes.add(item.position, message, "move some of them to a playbook of their own: tool: {kind: playbook, path: …}")
+            break
         step = _step(check, item, workbook)
         if step is None:
             continue
@@ -49,7 +56,36 @@ def read_steps(check: Check, node: Node, workbook: Workbook) -> dict[str, Step]:
             first = steps[step.name].position.line
             check.mistakes.warn(step.position, f"there is a step {quote(step.name)} already, at line {first}; the first one counts")
         steps.setdefault(step.name, step)
+    _check_variables(check, steps)
     return steps
+
+
+def _check_variables(check: Check, steps: Mapping[str, Step]) -> None:
+    """Refuse more variables than an execution may have, and warn of those that a step's result hides."""
+    known: set[str] = set()
+    for step in steps.values():
+        for name in _variables(step):
+            if name in known:
+                continue
+            known.add(name)
+            if name in steps:
+                text = f"the variable {quote(name)} is hidden by the result of the step of that name; read it as vars.{name}"
+                check.mistakes.warn(step.position, text)
+            if len(known) == MAX_VARIABLES + 1:
+                message = f"the playbook has more than {MAX_VARIABLES:,} variables; at most so many are possible"
+                check.mistakes.add(step.position, message, "keep what belongs together in one variable, a mapping")
+
+
+def _variables(step: Step) -> Iterator[str]:
+    """Return the names of the variables that a step may write."""
+    for name, _ in step.vars:
+        yield name
+    for rule in step.rules:
+        for action in rule.then:
+            if isinstance(action, Set):
+                yield from (name for name, _ in action.values)
+            elif isinstance(action, Collect) and action.into:
+                yield action.into
 
 
 def _step(check: Check, node: Node, workbook: Workbook) -> Step | None:

@@ -233,7 +233,7 @@ class Write:
         eid = self.execution.id
         self.happened += outcome.events
         for name, variable in outcome.variables.items():
-            self.kept[name] = (eid, name, dumps(variable.value).decode(), variable.type, variable.step)
+            self.kept[name] = (eid, name, variable.raw.decode(), variable.type, variable.step)
         for row in outcome.loops:
             self._loop(row)
         for page in outcome.pages:

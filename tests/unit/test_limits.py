@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from noetl.engine import loops, retry, turn, waking
-from noetl.playbook import document
+from noetl.playbook import check, document, steps
 from noetl.server import children, evaluator, execution, sweeper
 from noetl.server.routes import executions
 from noetl.settings import Settings
@@ -22,6 +22,13 @@ KIB, MIB, GIB = 1024, 1024**2, 1024**3
     [
         ("a playbook's text", f"{document.MAX_BYTES // MIB} MiB"),
         ("nesting in a playbook", f"{document.MAX_DEPTH} levels"),
+        ("steps of a playbook", f"{steps.MAX_STEPS:,}"),
+        (
+            "names: of a playbook and its path, a step, a variable, an argument, a key of the workload, a credential",
+            f"{check.NAME_LENGTH} characters",
+        ),
+        ("variables of an execution", f"{steps.MAX_VARIABLES:,}"),
+        ("a variable", f"{turn.MAX_VARIABLE // MIB} MiB"),
         ("values in a playbook, its aliases written out", f"{document.MAX_NODES:,}"),
         ("the payload of an execution", f"{executions.MAX_PAYLOAD // MIB} MiB"),
         ("a request to the API", f"{Settings.max_request // MIB} MiB"),

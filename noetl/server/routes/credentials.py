@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from shlex import quote
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -10,6 +11,7 @@ from starlette.responses import Response
 
 from noetl.engine.value import dumps
 from noetl.errors import NotFound, UsageError
+from noetl.playbook.check import NAME_LENGTH
 from noetl.server.answers import answer, body_of, iso, mapping_of, raw, runtime_of, text_of
 
 router = APIRouter(prefix="/api/credentials", tags=["credentials"])
@@ -23,6 +25,10 @@ async def store(request: Request) -> Response:
     runtime = runtime_of(request)
     document = await body_of(request)
     name, kind = text_of(document, "name"), text_of(document, "type")
+    if "/" in name:
+        raise UsageError(f"the name {name!r} has a slash, and is part of an address", f"call it {name.replace('/', '-')}")
+    if len(name) > NAME_LENGTH:
+        raise UsageError(f"the name has {len(name):,} characters", f"a credential's name has at most {NAME_LENGTH}")
     sealed = runtime.vault.encrypt(name, mapping_of(document, "data"))
     meta = dumps(mapping_of(document, "meta")).decode()
     tags = document.get("tags") or []
@@ -60,7 +66,7 @@ async def credential(request: Request, name: str, include_data: bool = False) ->
         )
     row = await runtime.database.row("credential", name)
     if row is None:
-        raise NotFound(f"there is no credential {name}", 'store it: POST /api/credentials {"name": …, "type": …, "data": {…}}')
+        raise NotFound(f"there is no credential {name}", f"store it: noetl credential set {quote(name)} --type TYPE --file FILE")
     return answer({**_document(row), **({"data": runtime.vault.decrypt(name, row["data"])} if include_data else {})})
 
 
@@ -68,7 +74,7 @@ async def credential(request: Request, name: str, include_data: bool = False) ->
 async def delete(request: Request, name: str) -> Response:
     """Delete a credential."""
     if await runtime_of(request).database.row("credential_delete", name) is None:
-        raise NotFound(f"there is no credential {name}", "see: GET /api/credentials")
+        raise NotFound(f"there is no credential {name}", "see: noetl credential list")
     return answer({"status": "success", "name": name})
 
 

@@ -8,8 +8,11 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from noetl.engine.turn import MAX_VARIABLE
 from noetl.engine.value import dumps
-from noetl.errors import NotFound, UsageError
+from noetl.errors import NotFound, TooLarge, UsageError
+from noetl.playbook.check import NAME_LENGTH
+from noetl.playbook.steps import MAX_VARIABLES
 from noetl.server.answers import answer, body_of, id_of, iso, mapping_of, raw, runtime_of
 
 router = APIRouter(prefix="/api/vars", tags=["variables"])
@@ -42,11 +45,15 @@ async def store(request: Request, execution_id: str) -> Response:
     if kind not in TYPES:
         raise UsageError(f"var_type {kind!r} is not known", f"use one of {', '.join(TYPES)}")
     eid = id_of(execution_id)
+    texts = [_checked(name, dumps(value)) for name, value in given.items()]
     async with runtime.database.transaction() as transaction:
         if await transaction.row("touch_execution", eid) is None:
             raise NotFound(f"there is no execution {execution_id}", "see: noetl execution list")
-        texts = [dumps(value).decode() for value in given.values()]
         await transaction.rows("variable_write", eid, list(given), texts, kind, document.get("source_step"))
+        kept = await transaction.rows("variables", eid)
+        if len(kept) > MAX_VARIABLES:
+            message = f"execution {execution_id} would have {len(kept):,} variables; at most {MAX_VARIABLES:,} are possible"
+            raise TooLarge(message, "keep what belongs together in one variable, an object")
     runtime.committer.forget(eid)
     return await variables(request, execution_id)
 
@@ -64,6 +71,16 @@ async def delete(request: Request, execution_id: str, name: str | None = None) -
     if name is not None and not rows:
         raise NotFound(f"execution {execution_id} has no variable {name}", f"see: GET /api/vars/{execution_id}")
     return answer({"execution_id": execution_id, "deleted": [row["name"] for row in rows], "count": len(rows)})
+
+
+def _checked(name: str, raw: bytes) -> str:
+    """Return a variable's JSON text; refuse what no variable may be."""
+    if not name or len(name) > NAME_LENGTH:
+        raise UsageError(f"a variable's name has {len(name):,} characters", f"it has to have 1 to {NAME_LENGTH}")
+    if len(raw) > MAX_VARIABLE:
+        message = f"the variable {name} would have {len(raw):,} bytes; at most {MAX_VARIABLE:,} are possible"
+        raise TooLarge(message, "put the data into a file or a table, and keep its name")
+    return raw.decode()
 
 
 def _document(execution_id: str, rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
