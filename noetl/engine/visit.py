@@ -86,6 +86,8 @@ def scope_of(turn: Turn, visit: Visit, event: str) -> dict[str, Json]:
             scope |= item_names(turn, visit.run, visit.item, plan.step.loop.iterator, roots)
         elif "loop" in roots:
             scope["loop"] = {"length": loop.total, "total": loop.total, "success": loop.done, "failed": loop.failed}
+    if "attempt" in roots and event in ("call.done", "call.error", "step.exit"):
+        scope.setdefault("attempt", visit.attempt)
     visit.scope = (event, turn.view.changes, scope)
     return scope
 

@@ -71,6 +71,10 @@ class Client:
         """POST a JSON body and return the answer's JSON."""
         return self._request("POST", path, query, body or {})
 
+    def delete(self, path: str, /) -> Any:
+        """DELETE a path and return the answer's JSON."""
+        return self._request("DELETE", path, {}, None)
+
     def answers(self, path: str = "/ready") -> bool:
         """Tell whether the server answers 200 there within a second."""
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from invoke.context import Context
 
 from noetl.tasks.flags import JSON
-from noetl.tasks.verb import read_settings, say, verb
+from noetl.tasks.verb import note_warnings, read_settings, say, verb
 
 
 @verb(positional=["file"], help={**JSON, "file": "the playbook's YAML file"})
@@ -14,7 +14,8 @@ def register(_context: Context, file: str, json: bool = False) -> None:
     from noetl.ops import answers, run
     from noetl.ops.client import connect
 
-    text, _ = run.read_playbook(file)
+    text, playbook = run.read_playbook(file)
+    note_warnings(file, playbook.warnings)
     entry = run.register(connect(read_settings()), text)
     say(answers.as_json(entry) if json else f"{entry['path']} version {entry['version']}: {entry['message']}")
 
@@ -47,5 +48,6 @@ def validate(_context: Context, file: str) -> None:
     """
     from noetl.ops import run
 
-    run.read_playbook(file)
+    _, playbook = run.read_playbook(file)
+    note_warnings(file, playbook.warnings)
     say(f"{file}: no problem found")

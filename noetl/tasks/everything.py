@@ -8,7 +8,7 @@ from invoke.context import Context
 
 from noetl.errors import UsageError
 from noetl.tasks.flags import ALL, FORCE, JSON, LOGS, TIMEOUT
-from noetl.tasks.verb import colours, finish, note, paint, read_settings, say, verb
+from noetl.tasks.verb import colours, finish, note, note_warnings, paint, read_settings, say, verb
 
 
 @verb(
@@ -159,6 +159,7 @@ def run(_context: Context, file: str, set_: list[str] | None = None, payload: st
     from noetl.tasks.printing import print_execution
 
     text, playbook = running.read_playbook(file)
+    note_warnings(file, playbook.warnings)
     given = running.payload(payload, set_ or [], playbook)
     client = services.Starting(read_settings(), note).ensure()
     entry = running.register(client, text)

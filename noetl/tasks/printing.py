@@ -6,7 +6,7 @@ import contextlib
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,8 +99,11 @@ def print_end(ended: Ended, json: bool, lay_out: Callable[[Any], str] | None = N
         output = document.get("output")
         finish((lay_out or _result)(document.get("result") if output is None else output), ended.exit_code)
     else:
-        reason = f": {live.error_text(document['error'])}" if document.get("error") else ""
-        finish(f"execution {ended.execution_id} {document.get('status', 'unknown')}{reason}", ended.exit_code)
+        error = document.get("error")
+        step = f"step {error['step']}: " if isinstance(error, Mapping) and error.get("step") else ""
+        reason = f": {step}{live.error_text(error)}" if error else ""
+        see = f"\n  see: noetl execution why {ended.execution_id}" if document.get("status") == "FAILED" else ""
+        finish(f"execution {ended.execution_id} {document.get('status', 'unknown')}{reason}{see}", ended.exit_code)
 
 
 def _result(value: Any) -> str:

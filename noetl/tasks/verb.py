@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from invoke.exceptions import Exit
@@ -72,6 +72,12 @@ def note(text: str) -> None:
     """Write a line about what happens meanwhile, where it does not mix with the answer."""
     sys.stderr.write(f"{paint(text, '2', sys.stderr)}\n")
     sys.stderr.flush()
+
+
+def note_warnings(file: str, warnings: Iterable[str]) -> None:
+    """Write what is legal in a playbook, and probably not meant."""
+    for warning in warnings:
+        sys.stderr.write(f"{paint(f'warning: {file}: {warning}', '33', sys.stderr)}\n")
 
 
 def colours(stream: Any) -> bool:

@@ -179,7 +179,8 @@ async def status(request: Request, execution_id: str) -> Response:
     steps = await runtime.database.rows("steps", row["execution_id"])
     state = loads(row["state"])
     variables = await runtime.database.rows("variables", row["execution_id"])
-    done = [step["step"] for step in steps if _step_state(step) == "done"]
+    failed = (loads(row["error"]) if row["error"] else {}).get("step")
+    done = [step["step"] for step in steps if _step_state(step, failed) == "done"]
     last = state.get("last_step")
     return answer(
         {
@@ -201,7 +202,8 @@ async def steps(request: Request, execution_id: str) -> Response:
     """Return one entry for each run of a step: state, times, attempts, loop counts."""
     runtime = runtime_of(request)
     row = await _row(runtime, execution_id)
-    shown = [_step(step) for step in await runtime.database.rows("steps", row["execution_id"])]
+    failed = (loads(row["error"]) if row["error"] else {}).get("step")
+    shown = [_step(step, failed) for step in await runtime.database.rows("steps", row["execution_id"])]
     plan = await runtime.loader.plan(row["catalog_id"])
     if any(step.step.when is not None for step in plan.steps.values()):
         shown += [_skipped(step) for step in await runtime.database.rows("steps_skipped", row["execution_id"])]
@@ -465,11 +467,14 @@ def _shown(execution_id: int, value: Value) -> Json:
     return {"stored": True, "size": value.size, "href": f"/api/executions/{execution_id}/stored/{value.address}"}
 
 
-def _step_state(row: Mapping[str, Any]) -> str:
+def _step_state(row: Mapping[str, Any], failed: str | None = None) -> str:
+    """Say how a run of a step stands. A loop with items that failed is done where that was handled: the execution has not failed by it."""
     if row["total"] is not None:
         if not row["closed"]:
             return "running"
-        return "cancelled" if row["loop_cancelled"] else "failed" if row["loop_failed"] and not row["loop_done"] else "done"
+        if row["loop_failed"] and (row["step"] == failed or not row["loop_done"]):
+            return "failed"
+        return "cancelled" if row["loop_cancelled"] else "done"
     return next((state for state in ("running", "waiting") if row[state]), row["last"] or "done")
 
 
@@ -479,8 +484,8 @@ def _skipped(row: Mapping[str, Any]) -> dict[str, Json]:
     return {"step": row["step"], "run": row["run_id"], "state": "skipped", "started_at": at, "ended_at": at, **nothing}
 
 
-def _step(row: Mapping[str, Any]) -> dict[str, Json]:
-    loop = None
+def _step(row: Mapping[str, Any], failed: str | None) -> dict[str, Json]:
+    loop, state = None, _step_state(row, failed)
     if row["total"] is not None:
         finished = row["loop_done"] + row["loop_failed"] + row["loop_cancelled"]
         running = min(row["running"], row["total"] - finished)
@@ -497,7 +502,7 @@ def _step(row: Mapping[str, Any]) -> dict[str, Json]:
     return {
         "step": row["step"],
         "run": row["run_id"],
-        "state": _step_state(row),
+        "state": state,
         "kind": row["kind"],
         "started_at": iso(started),
         "ended_at": iso(ended),
@@ -506,5 +511,5 @@ def _step(row: Mapping[str, Any]) -> dict[str, Json]:
         "lost": int(row["lost"] or 0),
         "worker": row["worker_id"],
         "loop": loop,
-        "error": raw(row["error"]) if _step_state(row) == "failed" or row["total"] is not None else None,
+        "error": raw(row["error"]) if state == "failed" or row["total"] is not None else None,
     }

@@ -35,6 +35,7 @@ def test_the_verbs_are_there() -> None:
     deploys = ("target", "diff", "deploy", "redeploy", "rollback", "remove", "reset", "status", "history", "logs", "forward")
     assert names >= {f"k8s.{one}" for one in deploys}
     assert names >= {f"catalog.{one}" for one in ("register", "list", "get", "validate")}
+    assert names >= {f"credential.{one}" for one in ("set", "list", "remove")}
     assert names >= {
         f"execution.{one}" for one in ("list", "get", "status", "cancel", "pause", "resume", "retry", "why", "events", "follow", "prune")
     }
