@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from engine import base_image, checkout, engine
+from engine import base_image, checkout, engine, registry
 from kube import cluster, namespace
 from live import Live, playbooks_folder, stopping
 
@@ -24,7 +24,7 @@ from noetl.ops import postgres as embedded_postgres
 from noetl.ops import stack
 from noetl.settings import Postgres, Secret
 
-__all__ = ["base_image", "checkout", "cluster", "engine", "namespace"]
+__all__ = ["base_image", "checkout", "cluster", "engine", "namespace", "registry"]
 ROOT = Path(__file__).parent.parent
 TEMPLATE = "noetl_template"
 CONTAINERS = {"engine", "cluster"}

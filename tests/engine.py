@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import pytest
 from docker.errors import DockerException
 
 import docker
+from noetl.ops import ports
 
 ROOT = Path(__file__).parent.parent
 BASE = os.environ.get("NOETL_TEST_IMAGE", "noetl-test/python:3.11")
@@ -56,6 +59,26 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "first"]):
         git(folder, *words)
     return folder
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[str]:
+    """A registry on this machine, empty."""
+    program = shutil.which("docker-registry")
+    if program is None:
+        pytest.skip("LOUD SKIP: no docker-registry here: apt-get install docker-registry")
+    address = f"127.0.0.1:{ports.free()}"
+    config = tmp_path / "registry.json"
+    storage = {"filesystem": {"rootdirectory": str(tmp_path / "images")}}
+    config.write_text(json.dumps({"version": 0.1, "storage": storage, "http": {"addr": address}}))
+    process = subprocess.Popen([program, "serve", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 30
+    while ports.is_free("127.0.0.1", int(address.partition(":")[2])):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.1)
+    yield address
+    process.terminate()
+    process.wait(10)
 
 
 def git(folder: Path, *words: str) -> str:

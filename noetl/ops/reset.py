@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from noetl.errors import NoetlError
-from noetl.ops import apply, cluster, lease, rollout
+from noetl.ops import apply, cluster, lease, revision, rollout
 from noetl.ops.cluster import Deployed, Options
 from noetl.ops.kube_api import Api, Document
 from noetl.ops.revision import Revision
@@ -28,12 +28,17 @@ def reset(api: Api, namespace: str, new: Revision, database: str, options: Optio
     with lease.held(api, namespace, "reset"):
         _run(api, _one_off(job, "noetl-prove", _PROVE), options)
         options.progress(f"{new.image}: runs in the cluster")
-        _stop(api, running, options)
+        good = revision.current(revision.history(api, namespace))
+        back = f"inv k8s.rollback {good.number}" if good else "inv k8s.deploy"
+        stopped = f"servers and workers are stopped; to go on: inv k8s.reset; to start them as they were: {back}"
         try:
+            _stop(api, running, options)
             _run(api, _one_off(job, "noetl-reset", ["noetl", "db", "reset", "--database", database]), options)
         except NoetlError as error:
-            again = "servers and workers are stopped; once that is mended: inv k8s.reset; to start them as they were: inv k8s.deploy"
-            error.hint = f"{again}. {error.hint}"
+            error.hint = f"{stopped}. {error.hint}"
+            raise
+        except KeyboardInterrupt:
+            options.progress(stopped)
             raise
         return cluster.recorded(api, namespace, replace(new, note="reset"), options)
 

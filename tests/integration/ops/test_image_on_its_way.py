@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
-import shutil
 import subprocess
 import sys
 import tarfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,26 +20,6 @@ from noetl.ops.kube_api import Api
 from noetl.ops.node import Node
 
 FAR = [Node("gke-1", "amd64", "containerd://1.7", "gce://project/zone/gke-1")]
-
-
-@pytest.fixture
-def registry(tmp_path: Path) -> Iterator[str]:
-    """A registry on this machine, empty."""
-    program = shutil.which("docker-registry")
-    if program is None:
-        pytest.skip("LOUD SKIP: no docker-registry here: apt-get install docker-registry")
-    address = f"127.0.0.1:{ports.free()}"
-    config = tmp_path / "registry.json"
-    storage = {"filesystem": {"rootdirectory": str(tmp_path / "images")}}
-    config.write_text(json.dumps({"version": 0.1, "storage": storage, "http": {"addr": address}}))
-    process = subprocess.Popen([program, "serve", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 30
-    while ports.is_free("127.0.0.1", int(address.partition(":")[2])):
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.1)
-    yield address
-    process.terminate()
-    process.wait(10)
 
 
 @pytest.fixture
