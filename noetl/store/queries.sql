@@ -190,9 +190,10 @@ SELECT run_id, step, item, fence, status, attempt, input, result, error FROM com
 
 -- name: claim
 -- Lease the longest waiting commands of a pool to a worker; of those that go in turn, the one whose turn it is.
+-- `|| ''` keeps the index of all running executions out of the plan, here and where it is asked what waits: each is found by its key.
 UPDATE command c
 SET status = 'running', worker_id = $2, fence = c.fence + 1, unlisted = 0, started_at = NULL, claimed_at = now(), lease_until = now() + $3::interval
-FROM (SELECT w.execution_id, w.command_id, e.revision FROM command w JOIN execution e ON e.execution_id = w.execution_id AND e.status = 'RUNNING'
+FROM (SELECT w.execution_id, w.command_id, e.revision FROM command w JOIN execution e ON e.execution_id = w.execution_id AND e.status || '' = 'RUNNING'
       WHERE w.status = 'waiting' AND w.pool = $1 AND w.available_at <= now()
         AND NOT (w.serial AND EXISTS (SELECT 1 FROM command b WHERE b.execution_id = w.execution_id AND b.serial
                                       AND b.status IN ('waiting', 'running') AND b.command_id < w.command_id))
@@ -315,7 +316,7 @@ WHERE c.status = 'running' AND c.pool <> '@engine' AND c.lease_until < now() AND
 
 -- name: sweep_unclaimed
 -- Commands that nobody claimed for a while: their ring may be lost.
-SELECT c.execution_id, c.command_id, c.pool FROM command c JOIN execution e ON e.execution_id = c.execution_id AND e.status = 'RUNNING'
+SELECT c.execution_id, c.command_id, c.pool FROM command c JOIN execution e ON e.execution_id = c.execution_id AND e.status || '' = 'RUNNING'
 WHERE c.status = 'waiting' AND c.pool <> '@engine' AND c.available_at < now() - $1::interval
   AND NOT (c.serial AND EXISTS (SELECT 1 FROM command b WHERE b.execution_id = c.execution_id AND b.serial
                                 AND b.status IN ('waiting', 'running') AND b.command_id < c.command_id))
@@ -704,7 +705,7 @@ SELECT extract(epoch FROM clock_timestamp())::float8
 SELECT count(*) FROM migrations
 
 -- name: pool_waits
-SELECT EXISTS (SELECT 1 FROM command c JOIN execution e ON e.execution_id = c.execution_id AND e.status = 'RUNNING'
+SELECT EXISTS (SELECT 1 FROM command c JOIN execution e ON e.execution_id = c.execution_id AND e.status || '' = 'RUNNING'
                WHERE c.pool = $1 AND c.status = 'waiting' AND c.available_at <= now())
 
 -- name: schema_exists

@@ -99,6 +99,29 @@ async def test_invariant_6_listed_leases_are_found_by_their_keys(postgres: Postg
         await held.close()
 
 
+async def test_invariant_6_a_claim_finds_each_execution_by_its_key(postgres: Postgres) -> None:
+    """Invariant 6: a claim reads as many executions as it leases commands, however many run; with a plan that was made when none was there."""
+    held = await connect(postgres)
+    try:
+        claim = await held.prepare(store.queries()["claim"])
+        for _ in range(6):
+            assert await claim.fetch("default", "w", LEASE, 20) == []
+        await held.execute(
+            """
+            INSERT INTO catalog (path, version, name, content, content_hash) VALUES ('p', 1, 'p', '', '');
+            INSERT INTO execution (execution_id, catalog_id, path, version, status, state, payload, workload, start_time)
+            SELECT n, 1, 'p', 1, 'RUNNING', '{}', '{}', '{}', now() FROM generate_series(1, 1000) n;
+            INSERT INTO command (execution_id, command_id, run_id, step, kind, pool, status)
+            SELECT n, 1, 1, 's', 'python', 'default', 'waiting' FROM generate_series(1, 1000) n;
+            """
+        )
+        before = await read(held, "execution")
+        assert len(await claim.fetch("default", "w", LEASE, 20)) == 20
+        assert await read(held, "execution") - before <= 40
+    finally:
+        await held.close()
+
+
 async def test_a_transition_finds_its_rows_by_their_keys_whatever_its_plans_were_made_from(postgres: Postgres) -> None:
     """Invariant 6: its plans are made once, on empty tables here, and serve when many commands of others wait and run."""
     held = await connect(postgres)
@@ -139,12 +162,12 @@ async def test_a_transition_finds_its_rows_by_their_keys_whatever_its_plans_were
         await held.close()
 
 
-async def read(held: asyncpg.Connection) -> int:
-    """Return how many rows of commands were read so far, in whatever way."""
+async def read(held: asyncpg.Connection, table: str = "command") -> int:
+    """Return how many rows of a table were read so far, in whatever way."""
     await held.execute("SELECT pg_stat_force_next_flush()")
     await held.fetchval("SELECT 1")
-    scans = "SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE relname = 'command'"
-    rows = await held.fetchval(scans) + await held.fetchval("SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname = 'command'")
+    scans = "SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE relname = $1"
+    rows = await held.fetchval(scans, table) + await held.fetchval("SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname = $1", table)
     return int(rows)
 
 
