@@ -100,7 +100,7 @@ async def test_invariant_6_listed_leases_are_found_by_their_keys(postgres: Postg
 
 
 async def test_invariant_6_a_claim_finds_each_execution_by_its_key(postgres: Postgres) -> None:
-    """Invariant 6: a claim reads as many executions as it leases commands, however many run; with a plan that was made when none was there."""
+    """Invariant 6: a claim reads as many executions as it leases commands, however many run; its plan was made when none was there."""
     held = await connect(postgres)
     try:
         claim = await held.prepare(store.queries()["claim"])
