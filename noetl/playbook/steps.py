@@ -9,6 +9,7 @@ from noetl.playbook.actions import read_then
 from noetl.playbook.bounds import read_limit, read_pool, read_step_retry, read_timeout
 from noetl.playbook.check import Check
 from noetl.playbook.document import Node
+from noetl.playbook.doubts import doubt
 from noetl.playbook.expression import is_template
 from noetl.playbook.mistakes import quote
 from noetl.playbook.model import Collect, Json, Loop, Rule, Set, Step
@@ -123,6 +124,7 @@ def _step(check: Check, node: Node, workbook: Workbook) -> Step | None:
         pool=read_pool(check, check.field(fields, "pool"), f"`pool` of {place}"),
         position=node.position,
     )
+    doubt(check, fields, place)
     return step if name else None
 
 

@@ -1,4 +1,4 @@
-"""Every playbook in tests/cases/playbooks ends as its `x-expect` says: status, results, variables, how often steps were entered.
+"""Every playbook in tests/cases/playbooks ends as its `x-expect` says: status, output, results, variables, how often steps were entered.
 
 `@HTTP@` in its payload is the address of the routes of web_routes.py, of which `asked` in `x-expect` tells how often each had a request.
 """
@@ -47,6 +47,8 @@ def test_a_playbook_ends_as_it_says(platform: Live, web: Web, path: Path) -> Non
     assert finished["status"] == expected["status"], finished["error"]
     if "error" in expected:
         assert expected["error"] in finished["error"]["message"]
+    if "output" in expected:
+        assert finished["output"] == expected["output"]
     for step, result in expected.get("results", {}).items():
         assert platform.result(execution_id, step) == result, step
     variables = platform.api.get(f"/api/vars/{execution_id}")["variables"]

@@ -77,9 +77,3 @@ def test_a_name_of_two_lines() -> None:
 
 def test_keys_inside_of_values_are_data() -> None:
     assert parse(playbook([{"step": "start", "tool": WORK}], workload={"data": {LONG: 1}}), "much").workload == {"data": {LONG: 1}}
-
-
-def test_a_variable_that_a_step_hides_is_warned_of() -> None:
-    steps = [{"step": "start", "tool": WORK, "vars": {"start": 1, "other": 2}}]
-    (warning,) = parse(playbook(steps), "much").warnings
-    assert warning.endswith("the variable `start` is hidden by the result of the step of that name; read it as vars.start")

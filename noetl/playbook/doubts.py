@@ -1,0 +1,61 @@
+"""What is legal in a step's rules, and probably not meant: each is a warning."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from jinja2 import nodes
+
+from noetl.playbook import program
+from noetl.playbook.check import Check
+from noetl.playbook.document import Field
+from noetl.playbook.expression import is_template, syntax_error
+from noetl.playbook.mistakes import quote
+from noetl.playbook.model import Json
+from noetl.playbook.uses import names
+
+TOOL_ONLY = {"args": "the tool", "loop_results": "the args of the step after a loop", "keychain": "tools and sinks"}
+"""Names that rules, `vars` and `next` do not see, each with where it is known."""
+TEXTS = frozenset({"next", "cursor", "continuation", "marker", "href"} | {f"next_{word}" for word in ("url", "link", "cursor", "token")})
+"""What an API calls the text with which the next page is asked for."""
+
+
+def doubt(check: Check, fields: Mapping[str, Field], place: str) -> None:
+    """Warn of what a step's rules, `vars` and `next` say that has no effect, though it looks as if it had."""
+    for word in ("case", "vars", "next"):
+        if word not in fields:
+            continue
+        read = {root for root, _ in names(_without_sinks(fields[word].node.value))}
+        for name in sorted(read & TOOL_ONLY.keys()):
+            text = f"`{name}` is known in {TOOL_ONLY[name]}, and is nothing in `{word}` of {place}"
+            check.mistakes.warn(fields[word].position, text)
+    case = check.field(fields, "case")
+    for rule in (case.items or ()) if case is not None else ():
+        when = (rule.fields or {}).get("when")
+        if when is not None and (found := _text_as_truth(when.node.value)):
+            text = f"{quote(found)} is a text, and counts as true only if it says true, 1 or yes: write {found} is not none"
+            check.mistakes.warn(when.position, text)
+
+
+def _without_sinks(value: Json) -> Json:
+    """Return what is evaluated with the rules: a sink's templates are rendered where it runs."""
+    if isinstance(value, Mapping):
+        return {key: _without_sinks(item) for key, item in value.items() if key != "sink"}
+    return [_without_sinks(item) for item in value] if isinstance(value, list) else value
+
+
+def _text_as_truth(when: Json) -> str:
+    """Return what a `when` ends in, where that is by its name a text; else nothing."""
+    if not isinstance(when, str) or not is_template(when) or syntax_error(when):
+        return ""
+    expression = program.lone_expression(program.parse(when.strip()))
+    while isinstance(expression, nodes.And | nodes.Or):
+        expression = expression.right
+    return ".".join(reversed(list(_dotted(expression)))) if isinstance(expression, nodes.Getattr) and expression.attr in TEXTS else ""
+
+
+def _dotted(expression: nodes.Expr | None) -> Iterator[str]:
+    while isinstance(expression, nodes.Getattr):
+        yield expression.attr
+        expression = expression.node
+    yield expression.name if isinstance(expression, nodes.Name) else "…"

@@ -1,0 +1,74 @@
+"""What is legal and probably not meant is warned of."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from noetl.playbook.parse import parse
+
+WORK = {"kind": "python", "code": "result = 1"}
+
+
+def warnings(step: dict[str, Any]) -> list[str]:
+    document = {"apiVersion": "noetl.io/v2", "kind": "Playbook", "metadata": {"name": "doubts"}}
+    text = json.dumps({**document, "workflow": [{"step": "start", "tool": WORK, **step}, {"step": "b", "tool": WORK}]})
+    return [warning.partition(": ")[2] for warning in parse(text, "doubts").warnings]
+
+
+def rule(when: str, **then: Any) -> dict[str, Any]:
+    return {"case": [{"when": when, "then": then or {"next": "b"}}]}
+
+
+def test_a_variable_that_a_step_hides() -> None:
+    assert warnings({"vars": {"start": 1, "other": 2}}) == [
+        "the variable `start` is hidden by the result of the step of that name; read it as vars.start"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("step", "name", "word"),
+    [
+        (rule("{{ result.n != args.n }}"), "args", "case"),
+        (rule("{{ true }}", set={"n": "{{ args.n }}"}), "args", "case"),
+        ({"vars": {"n": "{{ args.n }}"}}, "args", "vars"),
+        ({"next": {"step": "b", "args": {"n": "{{ loop_results.stats.success }}"}}}, "loop_results", "next"),
+        ({"vars": {"n": "{{ keychain.api.key }}"}}, "keychain", "vars"),
+    ],
+)
+def test_names_that_rules_do_not_see(step: dict[str, Any], name: str, word: str) -> None:
+    (warning,) = warnings(step)
+    assert warning.startswith(f"`{name}` is known in ")
+    assert warning.endswith(f", and is nothing in `{word}` of the step `start`")
+
+
+@pytest.mark.parametrize(
+    ("when", "text"),
+    [
+        ("{{ event.name == 'call.done' and response.links.next }}", "response.links.next"),
+        ("{{ event.name == 'call.done' and response.data.next_cursor }}", "response.data.next_cursor"),
+        ("{{ response.next_url }}", "response.next_url"),
+    ],
+)
+def test_a_text_that_is_taken_for_a_truth(when: str, text: str) -> None:
+    assert warnings(rule(when)) == [f"`{text}` is a text, and counts as true only if it says true, 1 or yes: write {text} is not none"]
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        rule("{{ event.name == 'call.done' and response.data.paging.hasMore }}"),
+        rule("{{ response.links.next is not none }}"),
+        rule("{{ response.next_cursor != None and response.next_cursor }}x"),
+        rule(
+            "{{ true }}",
+            sink={"tool": "http", "url": "http://a", "headers": {"k": "{{ keychain.api.key }}"}, "data": {"n": "{{ args.n }}"}},
+        ),
+        {"args": {"n": "{{ args.n }}"}, "when": "{{ args.n }}", "loop": {"in": "{{ loop_results.results }}", "iterator": "i"}},
+        {"vars": {"n": "{% for args in [1] %}{{ args }}{% endfor %}"}},
+    ],
+)
+def test_what_is_meant(step: dict[str, Any]) -> None:
+    assert warnings(step) == []
