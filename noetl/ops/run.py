@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -14,6 +14,7 @@ from noetl.ops import live
 from noetl.ops.client import Client
 from noetl.ops.follow import Snapshot, follow, result
 from noetl.playbook.inputs import check_payload, from_text
+from noetl.playbook.mistakes import nearest, quote
 from noetl.playbook.model import Playbook
 from noetl.playbook.parse import parse
 
@@ -38,6 +39,14 @@ def read_playbook(file: str) -> tuple[str, Playbook]:
     except UnicodeDecodeError as error:
         raise UsageError(f"{file} is no UTF-8 text", "name a playbook's YAML file") from error
     return text, parse(text, file)
+
+
+def doubts(given: Mapping[str, Any], playbook: Playbook) -> list[str]:
+    """Return warnings of keys that the workload has not, and that are likely to be misspelt; declared inputs are checked by themselves."""
+    if playbook.inputs is not None:
+        return []
+    hints = {key: nearest(key, playbook.workload) for key in given if key not in playbook.workload}
+    return [f"the workload has no {quote(key)}: {hint}" for key, hint in hints.items() if hint.startswith("did you mean")]
 
 
 def payload(text: str, assignments: Sequence[str], playbook: Playbook | None = None) -> dict[str, Any]:

@@ -161,6 +161,7 @@ def run(_context: Context, file: str, set_: list[str] | None = None, payload: st
     text, playbook = running.read_playbook(file)
     note_warnings(file, playbook.warnings)
     given = running.payload(payload, set_ or [], playbook)
+    note_warnings(file, running.doubts(given, playbook))
     client = services.Starting(read_settings(), note).ensure()
     entry = running.register(client, text)
     execution_id = running.execute(client, entry, given)

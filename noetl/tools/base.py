@@ -32,7 +32,7 @@ class ToolError(NoetlError):
         error: dict[str, Json] = {"message": self.message, "type": self.type}
         if self.status is not None:
             error |= {"status": self.status, "status_code": self.status}
-        error |= {name: self.details[name] for name in ("sqlstate", "retry_after") if self.details.get(name) is not None}
+        error |= {name: self.details[name] for name in ("sqlstate", "retry_after", "data") if self.details.get(name) is not None}
         return error
 
 

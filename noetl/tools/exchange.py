@@ -18,6 +18,8 @@ from noetl.tools.base import Json, ToolError
 from noetl.tools.request import Request
 
 _LARGEST = 256 * 1024**2
+_LARGEST_TOLD = 16 * 1024
+"""Bytes of a failed response's body that its error has, as `data`."""
 _EXCERPT = 300
 _sessions: dict[asyncio.AbstractEventLoop, aiohttp.ClientSession] = {}
 """This process's session, by its event loop."""
@@ -40,6 +42,8 @@ async def send(request: Request, limit: float, session: aiohttp.ClientSession | 
     code = envelope["status_code"]
     if not 200 <= code < 300:
         failed = ToolError(_failure(request, envelope), type="http_status", status=code, result=envelope)
+        if (body := envelope["data"]) is not None and len(orjson.dumps(body)) <= _LARGEST_TOLD:
+            failed.details["data"] = body
         failed.details["retry_after"] = retry_after(envelope["headers"].get("retry-after", ""), time.time())
         raise failed
     return envelope

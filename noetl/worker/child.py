@@ -325,4 +325,15 @@ def _error_json(failure: ToolError, secrets: set[str]) -> bytes:
     error = failure.as_error()
     if "traceback" in failure.details:
         error["traceback"] = failure.details["traceback"]
-    return orjson.dumps({name: masks.text(encoding.clean(value)) if isinstance(value, str) else value for name, value in error.items()})
+    body = error.pop("data", None)
+    told = {name: masks.text(encoding.clean(value)) if isinstance(value, str) else value for name, value in error.items()}
+    return orjson.dumps(told if body is None else {**told, "data": masks.value(_cleaned(body))})
+
+
+def _cleaned(value: Json) -> Json:
+    """Return a value whose texts can be stored."""
+    if isinstance(value, dict):
+        return {encoding.clean(key): _cleaned(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_cleaned(item) for item in value]
+    return encoding.clean(value) if isinstance(value, str) else value

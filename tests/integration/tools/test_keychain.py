@@ -144,6 +144,15 @@ async def test_a_sink_uses_the_keychain(bench: Any) -> None:
     assert value(outcome) == [10, "***"]
 
 
+async def test_the_body_of_a_failure_shows_no_secret(bench: Any, tokens: TokenServer) -> None:
+    keychain = (entry("api", "static", map={"key": "canary-wrong"}),)
+    config = {"url": f"{tokens.url}/token", "method": "POST", "json": {"client_secret": "{{ keychain.api.key }}"}}
+    outcome = await bench.run("http", config, keychain=keychain)
+    assert isinstance(outcome, Failed)
+    assert (outcome.error["status"], outcome.error["data"]) == (401, {"error": "not ***"})
+    assert "canary" not in str(outcome)
+
+
 async def test_errors_and_output_show_no_secret(bench: Any, caplog: pytest.LogCaptureFixture) -> None:
     keychain = (entry("api", "static", map={"key": "canary-key", "number": 12345678}),)
     args = {"k": "{{ keychain.api.key }}", "n": "{{ keychain.api.number }}"}

@@ -72,3 +72,16 @@ def test_words_become_values_of_the_playbook_s_inputs_and_what_does_not_fit_is_r
         run.payload("", ["n=three", "cod=1"], playbook)
     assert raised.value.exit_code == 2
     assert [problem["name"] for problem in raised.value.details["inputs"]] == ["n", "cod"]
+
+
+@pytest.mark.parametrize(
+    ("more", "given", "warnings"),
+    [
+        ("workload: {base: 1, size: 2}", {"bas": 1, "size": 3}, ["the workload has no `bas`: did you mean `base`?"]),
+        ("workload: {base: 1}", {"base": 2, "unlike": 3}, []),
+        ("input: {base: any}", {"bas": 1}, []),
+    ],
+)
+def test_keys_that_are_likely_to_be_misspelt(more: str, given: dict[str, object], warnings: list[str]) -> None:
+    text = f"apiVersion: noetl.io/v2\nkind: Playbook\nmetadata: {{name: a}}\n{more}\nworkflow: [{{step: start}}]\n"
+    assert run.doubts(given, parse(text)) == warnings
