@@ -322,6 +322,20 @@ def test_a_redeploy_of_another_image_fails_no_request_loses_no_step_and_leaves_t
         assert installation.get(f"/api/executions/{one}/result/start")["results"] == list(range(20))
 
 
+def test_a_redeploy_of_code_that_crashes_is_explained_and_goes_back(installation: Installation) -> None:
+    before = installation.history()[-1]["revision"]
+    (installation.checkout / "noetl" / "server" / "__main__.py").write_text('raise SystemExit("it cannot begin")\n')
+    git(installation.checkout, "commit", "-q", "-a", "-m", "broken")
+    done = installation.run("k8s", "redeploy", *BUILDING, f"PYTHON_IMAGE={installation.base}", "--set", "env.NOETL_VAR_ROUND=2")
+    assert done.returncode == 1
+    for part in ("it crashes: exit code 1", "it cannot begin", "1 of its former pods still serve", "--previous"):
+        assert part in done.stderr
+    assert f"revision {before} is back, as revision {before + 2}" in done.stderr
+    assert installation.get("/health")
+    git(installation.checkout, "reset", "-q", "--hard", "HEAD~1")
+    installation.ok("build", *BUILDING, f"PYTHON_IMAGE={installation.base}")
+
+
 def test_an_image_that_is_not_there_is_named_and_the_former_revision_is_back(installation: Installation) -> None:
     before = installation.history()[-1]["revision"]
     done = installation.run("k8s", "deploy", "--image", "noetl-test/none:1", "--set", "server.replicas=1")
