@@ -168,7 +168,7 @@ def test_a_short_delay_waits_for_no_sweep(platform: Live) -> None:
     again = {"max_attempts": 11, "initial_delay": 0.1, "backoff_multiplier": 1.0}
     case = [{"when": "{{ event.name == 'call.error' }}", "then": {"retry": again}}]
     head = {"apiVersion": "noetl.io/v2", "kind": "Playbook", "metadata": {"name": "short_delays"}}
-    finished = platform.run(json.dumps({**head, "workflow": [{**step, "case": case}]}), within=60)
+    finished = platform.run(json.dumps({**head, "workflow": [{**step, "case": case}]}))
     assert finished["status"] == "FAILED"
     query = """SELECT attempt, claimed_at >= available_at AS waited, claimed_at < available_at + interval '2.5 s' AS unswept
                FROM command WHERE execution_id = $1 ORDER BY command_id"""

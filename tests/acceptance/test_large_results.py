@@ -206,6 +206,6 @@ def test_pieces_of_leases_that_ended_without_them_are_swept(large: Live) -> None
     large.sql("INSERT INTO chunk SELECT execution_id, command_id, fence + 7, number, size, body FROM chunk WHERE execution_id = $1", eid)
     large.sql("INSERT INTO upload VALUES ($1, $2, $3)", eid, row["command_id"], row["fence"] + 7)
     large.sql("UPDATE upload SET created_at = now() - interval '1 hour' WHERE execution_id = $1", eid)
-    large.until(lambda: not large.sql("SELECT FROM upload WHERE execution_id = $1", eid), "the sweep has looked at the uploads", 10)
+    large.until(lambda: not large.sql("SELECT FROM upload WHERE execution_id = $1", eid), "the sweep has looked at the uploads")
     assert {row["fence"] for row in large.sql("SELECT fence FROM chunk WHERE execution_id = $1", eid)} == {row["fence"]}
     assert len(large.result(str(eid), "start")["text"]) == 200_000

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from breakable import SHORT_LEASE, MakeLive, Pretender
+from breakable import MakeLive, Pretender
 from live import Live, Running
 from stories import HEAD
 
@@ -92,7 +92,7 @@ class Between:
 @pytest.fixture
 def parted(make_live: MakeLive) -> Iterator[tuple[Live, Between, Running]]:
     """A server that reaches PostgreSQL through something that can keep an answer."""
-    with make_live(SHORT_LEASE) as one, Between(one.postgres) as between:
+    with make_live() as one, Between(one.postgres) as between:
         way = replace(one.postgres, host="127.0.0.1", port=between.port)
         server = one.server({"POSTGRES_HOST": way.host, "POSTGRES_PORT": str(way.port)})
         yield one, between, server
@@ -143,8 +143,8 @@ def test_a_failure_whose_commit_was_not_answered_ends_the_execution_at_once(part
 def test_another_server_counts_what_was_withdrawn_when_the_one_that_knew_has_died(parted: tuple[Live, Between, Running]) -> None:
     live, between, server = parted
     worker = Pretender(live)
-    execution, command = failing(live, worker)
     live.server()
+    execution, command = failing(live, worker)
     between.then = server.kill
     between.armed = b'"owed":'
     with pytest.raises((OSError, http.client.HTTPException)):

@@ -103,7 +103,7 @@ def test_the_items_of_a_parallel_loop_take_turns_and_lose_nothing(platform: Live
         sql("end", "SELECT count(*)::INT AS n, sum(a)::INT AS s FROM t", "left"),
     ]
     steps[0]["next"] = ["left", "right"]
-    finished = platform.run(playbook("turns", steps), within=60)
+    finished = platform.run(playbook("turns", steps))
     assert finished["status"] == "COMPLETED", finished["error"]
     assert platform.result(finished["execution_id"], "end") == [{"n": 24, "s": 2 * 66 + 1200}]
     overlapping = platform.sql(
@@ -124,7 +124,7 @@ def test_a_worker_that_is_killed_in_the_middle_loses_nothing_of_the_file(platfor
     victim = platform.worker("killed-1", pool="killed")
     execution_id = platform.execute(playbook("killed", steps))
     running = "SELECT 1 FROM command WHERE execution_id = $1 AND step = 'slow' AND status = 'running'"
-    platform.until(lambda: platform.sql(running, int(execution_id)), "the slow step runs", 20)
+    platform.until(lambda: platform.sql(running, int(execution_id)), "the slow step runs")
     victim.kill()
     platform.worker("killed-2", pool="killed")
     finished = platform.finish(execution_id, 60)

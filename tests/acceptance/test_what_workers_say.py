@@ -33,7 +33,7 @@ def test_a_worker_whose_server_was_away_has_not_lost_its_commands(idle: Live) ->
     command = pretender.claim(execution)
     idle.sql("UPDATE noetl.command SET lease_until = now() - interval '1 s' WHERE execution_id = $1", int(execution))
     query = "SELECT status, lost FROM noetl.command WHERE execution_id = $1"
-    idle.until(lambda: idle.sql(query, int(execution)) == [{"status": "waiting", "lost": 1}], "its lease has run out", 25)
+    idle.until(lambda: idle.sql(query, int(execution)) == [{"status": "waiting", "lost": 1}], "its lease has run out")
     key = [command["execution_id"], command["command_id"], command["fence"]]
     assert pretender.beat(held=[key])["lost"] == [key]
     assert idle.sql(query, int(execution)) == [{"status": "waiting", "lost": 0}]

@@ -109,7 +109,7 @@ def test_from_no_worker_to_the_end(own: Live, tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     own.register(python("why_child", ("start", append(str(mark), "time.sleep(600)"))))
     execution = own.execute(PARENT)
-    waits = first(own, execution, "child")
+    waits = own.until(lambda: (found := first(own, execution, "child")).get("why") and found, "the sub-playbook has begun")
     assert (waits["verdict"], waits["exit"], waits["step"]) == ("stuck", 3, "start")
     inner = waits["why"]["reasons"][0]
     assert inner["state"] == "no_worker"
@@ -198,15 +198,18 @@ def test_a_command_that_a_free_worker_does_not_take(own: Live) -> None:
 
 
 def test_what_is_due_after_a_failure_and_between_the_chunks_of_a_loop(own: Live) -> None:
-    worker = Pretender(own)
-    execution = own.execute(HEAD.format(name="due") + TWO)
-    claimed = {command["step"]: command for command in (worker.claim(execution), worker.claim(execution))}
-    worker.report(claimed["bad"], None, free=0, status="failed", error={"message": "no", "type": "Told"})
-    due = own.until(lambda: [one for one in why(own, execution)["reasons"] if one["state"] == "timer"], "the bound of a failure is told")
-    assert due[0]["text"] == "the end of the time that what is in flight has after a failure"
-    found = why(own, execution)
-    assert (found["verdict"], found["last_error"]["step"]) == ("moving", "bad")
-    assert [one["step"] for one in found["reasons"] if one["state"] == "running"] == ["good"]
+    with no_sweeps(own):
+        worker = Pretender(own)
+        execution = own.execute(HEAD.format(name="due") + TWO)
+        claimed = {command["step"]: command for command in (worker.claim(execution), worker.claim(execution))}
+        worker.report(claimed["bad"], None, free=0, status="failed", error={"message": "no", "type": "Told"})
+        due = own.until(
+            lambda: [one for one in why(own, execution)["reasons"] if one["state"] == "timer"], "the bound of a failure is told"
+        )
+        assert due[0]["text"] == "the end of the time that what is in flight has after a failure"
+        found = why(own, execution)
+        assert (found["verdict"], found["last_error"]["step"]) == ("moving", "bad")
+        assert [one["step"] for one in found["reasons"] if one["state"] == "running"] == ["good"]
 
     with held_back(own):
         looping = own.execute(HEAD.format(name="chunks") + CHUNKS)

@@ -274,12 +274,12 @@ def test_a_token_is_made_once_and_private(make_live: Callable[..., AbstractConte
 
     with make_live() as one:
         server = one.server({"NOETL_API_TOKEN": ""}, wait=False)
-        one.until(lambda: (one.home / "token").exists(), "the token is there", 20)
+        one.until(lambda: (one.home / "token").exists(), "the token is there")
         assert (one.home / "token").stat().st_mode & 0o777 == 0o600
         token = (one.home / "token").read_text().strip()
         assert len(token) >= 32
         client = Client(server.url, Secret(token))
-        one.until(lambda: client.answers("/ready"), "the server is ready", 20)
+        one.until(lambda: client.answers("/ready"), "the server is ready")
         assert client.get("/api/workers") == {"workers": []}
         assert token not in server.said()
 
