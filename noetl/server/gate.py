@@ -32,12 +32,11 @@ class Asked:
         self._send = send
 
     async def _early(self, part: bytes) -> bool:
-        """Send a part of the answer ahead of the rest; return False where that is no longer possible."""
-        if self._send is None or self.started or self.over:
+        """Send JSON ahead of the answer, in one piece with its status; return False where that is not possible, or no longer."""
+        if self._send is None or self.started or self.over or len(part) > MOST_FORETOLD or not part.isascii():
             return False
         self.started = True
-        await self._send({"type": "http.response.start", "status": 200, "headers": [_JSON, (AHEAD, b"%d" % len(part))]})
-        await self._send({"type": "http.response.body", "body": part, "more_body": True})
+        await self._send({"type": "http.response.start", "status": 200, "headers": [_JSON, (FORETOLD, part)]})
         return True
 
     async def hung_up(self) -> None:
@@ -48,8 +47,10 @@ class Asked:
 
 
 Direct = Callable[[Asked], Awaitable[bytes]]
-AHEAD = b"noetl-ahead"
-"""The header that says how many bytes of an answer come ahead of the rest."""
+FORETOLD = b"noetl-foretold"
+"""The header that has, as JSON, what is told ahead of an answer."""
+MOST_FORETOLD = 4096
+"""Bytes that pass whatever stands between a worker and its server: all headers together may often have 8 KiB."""
 _JSON = (b"content-type", b"application/json")
 OPEN = frozenset({"/health", "/api/health", "/ready", "/api/ready"})
 REPORT = "/api/worker/report"

@@ -16,8 +16,8 @@ import httptools
 from noetl.errors import Unavailable
 from noetl.settings import Secret
 
-AHEAD = b"noetl-ahead"
-"""The header that says how many bytes of an answer's body come ahead of the rest, while the server still works on that."""
+FORETOLD = b"noetl-foretold"
+"""The header that has, as JSON, what the server tells ahead of its answer, while it still works on that."""
 Early = Callable[[bytes], None]
 CONNECT = 5.0
 """Seconds that connecting may take."""
@@ -42,7 +42,7 @@ class Line:
     async def post(self, path: str, body: bytes, seconds: float, early: Early | None = None) -> tuple[int, bytes]:
         """Send a request and return the answer's status and body; raise Unavailable where none comes within so many seconds.
 
-        `early` gets the part of the body that the server sends ahead of the rest, once it is there.
+        `early` gets what the server tells ahead of its answer, once it is there.
         """
         async with self._turn:
             try:
@@ -84,13 +84,12 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._body: list[bytes] = []
         self._early: Early | None = None
-        self._ahead = 0
 
     def send(self, head: bytes, body: bytes, early: Early | None) -> asyncio.Future[tuple[int, bytes]]:
         """Send a request; the future has the answer's status and body."""
         assert self._transport is not None
         self._answer = asyncio.get_running_loop().create_future()
-        self._early, self._ahead = early, 0
+        self._early = early
         self._transport.write(head + body if len(body) < 65536 else head)
         if len(body) >= 65536:
             self._transport.write(body)
@@ -120,18 +119,13 @@ class Connection(asyncio.Protocol):
         self._fail(exc if isinstance(exc, OSError) else ConnectionResetError("the connection was closed"))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Learn how much of the body comes ahead of the rest."""
-        if name.lower() == AHEAD:
-            self._ahead = int(value)
+        """Hand over what is told ahead of the answer."""
+        if self._early is not None and name.lower() == FORETOLD:
+            self._early(value)
 
     def on_body(self, body: bytes) -> None:
-        """Keep a part of the body; hand over what comes ahead once it is whole."""
+        """Keep a part of the body."""
         self._body.append(body)
-        if self._ahead and sum(map(len, self._body)) >= self._ahead:
-            whole = b"".join(self._body)
-            self._body, ahead, self._ahead = [whole[self._ahead :]], whole[: self._ahead], 0
-            if self._early is not None:
-                self._early(ahead)
 
     def on_message_complete(self) -> None:
         """Hand the answer over."""

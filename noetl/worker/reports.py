@@ -111,7 +111,7 @@ class Reports:
             "worker_id": self._worker_id,
             "pool": self._pool,
             "free": free,
-            "ahead": True,
+            "foretell": True,
             "held": self._slots.held,
             "reports": [_entry(finished) for finished in batch],
         }

@@ -65,7 +65,7 @@ async def claim(request: Request) -> Response:
     """Lease up to `most` of a pool's commands that wait longest, waiting up to `wait` seconds for one: `{worker_id, pool, most, wait?}`.
 
     With `park`, wait for so many seconds for one command that is yet to be issued; `waited` in the answer tells after how many it was.
-    `park: 0` has such a request answered at once.
+    `park: 0` has such a request answered at once. `foretell` is that of a report.
     """
     return raw_answer(await claimed(runtime_of(request), Asked(await request.body())))
 
@@ -75,7 +75,8 @@ async def claimed(runtime: Runtime, asked: Asked) -> bytes:
     document = decoded(asked.body)
     worker_id, pool = text_of(document, "worker_id"), text_of(document, "pool")
     if "park" in document:
-        return await _parked(runtime, Handout(worker_id, pool, 1, early=asked.early), number_of(document, "park", 0), asked)
+        handout = Handout(worker_id, pool, 1, early=asked.early if document.get("foretell") else None)
+        return await _parked(runtime, handout, number_of(document, "park", 0), asked)
     most = max(1, min(int(number_of(document, "most", 1)), MOST))
     rows = await _claim(runtime, worker_id, pool, most, min(number_of(document, "wait", 0), LONGEST_POLL))
     return encoded({"commands": await _contents(runtime, rows)})
@@ -85,11 +86,11 @@ async def claimed(runtime: Runtime, asked: Asked) -> bytes:
 async def report(request: Request) -> Response:
     """Record results: a line of JSON, then the results' JSON texts one after another, as long as the line's `size` entries say.
 
-    `{worker_id, pool, free, ahead?, held: [[execution, command, fence], …],
+    `{worker_id, pool, free, foretell?, held: [[execution, command, fence], …],
     reports: [{execution_id, command_id, fence, status, size, error?,
     attempt?, started_at?}]}`. The answer has a word for each report and the commands that are now leased to the worker.
-    With `ahead`, a list of commands may come first, as many bytes as the header `noetl-ahead` says: those of them that are leased are only
-    named in the answer, as [execution, command, fence].
+    With `foretell`, the header `noetl-foretold` may come ahead of the answer, with commands that are likely to be leased:
+    of those the answer only names what is, as [execution, command, fence].
     """
     return raw_answer(await reported(runtime_of(request), Asked(await request.body())))
 
@@ -102,7 +103,7 @@ async def reported(runtime: Runtime, asked: Asked) -> bytes:
         worker_id,
         text_of(header, "pool"),
         max(0, min(int(number_of(header, "free", 0)), MOST)),
-        early=asked.early if header.get("ahead") else None,
+        early=asked.early if header.get("foretell") else None,
     )
     now = time.time()
     pending = [_report(entry, blob, now, handout) for entry, blob in zip(header["reports"], blobs, strict=True)]

@@ -44,18 +44,16 @@ workflow:
 class Waiting:
     """A worker's request that waits at the server."""
 
-    def __init__(self, live: Live, worker_id: str, seconds: float = 20) -> None:
+    def __init__(self, live: Live, worker_id: str, seconds: float = 20, foretell: bool = True) -> None:
         host, _, port = live.a_server.url.removeprefix("http://").partition(":")
         self._connection = http.client.HTTPConnection(host, int(port), timeout=30)
-        body = json.dumps({"worker_id": worker_id, "pool": "default", "park": seconds})
+        body = json.dumps({"worker_id": worker_id, "pool": "default", "park": seconds, "foretell": foretell})
         self._connection.request("POST", "/api/worker/claim", body, {"Authorization": f"Bearer {live.token.reveal()}"})
 
     def answer(self) -> dict[str, Json]:
-        """Return the answer's last part, with what came ahead of it as `ahead`."""
+        """Return the answer, with what came ahead of it as `foretold`."""
         response = self._connection.getresponse()
-        body = response.read()
-        size = int(response.getheader("noetl-ahead") or 0)
-        found: dict[str, Json] = {**json.loads(body[size:]), "ahead": json.loads(body[:size]) if size else []}
+        found: dict[str, Json] = {**json.loads(response.read()), "foretold": json.loads(response.getheader("noetl-foretold") or "[]")}
         self._connection.close()
         return found
 
@@ -86,8 +84,8 @@ def rows(live: Live) -> list[tuple[Json, ...]]:
     return [tuple(row.values()) for row in live.sql("SELECT worker_id, status, fence FROM noetl.command ORDER BY execution_id, command_id")]
 
 
-def waits(live: Live, worker_id: str, threads: ThreadPoolExecutor) -> tuple[Waiting, Future[dict[str, Json]]]:
-    waiting = Waiting(live, worker_id)
+def waits(live: Live, worker_id: str, threads: ThreadPoolExecutor, *, foretell: bool = True) -> tuple[Waiting, Future[dict[str, Json]]]:
+    waiting = Waiting(live, worker_id, foretell=foretell)
     time.sleep(0.3)
     return waiting, threads.submit(waiting.answer)
 
@@ -99,8 +97,19 @@ def test_what_begins_is_leased_in_its_own_commit(alone: Live, threads: ThreadPoo
     assert rows(alone) == [("idle", "running", 1)]
     # Told ahead of the commit, named after it.
     assert found["commands"] == [[execution_id, 1, 1]]
-    assert [(command["step"], command["fence"]) for command in found["ahead"]] == [("start", 1)]
+    assert [(command["step"], command["fence"]) for command in found["foretold"]] == [("start", 1)]
     assert 0 <= found["waited"] < 20
+
+
+@pytest.mark.parametrize(("given", "foretell"), [("short", False), ("long" * 2000, True), ("déjà vu", True)])
+def test_what_is_not_told_ahead_is_told_in_full(alone: Live, threads: ThreadPoolExecutor, given: str, foretell: bool) -> None:
+    """What a worker does not ask for, one of an earlier version say; what does not fit into a header."""
+    _, answer = waits(alone, "idle", threads, foretell=foretell)
+    content = TWO_STEPS.replace('code: "result = 1"', 'code: "result = 1", args: {given: "{{ workload.given }}"}')
+    execution_id = alone.execute(content, {"given": given})
+    found = answer.result(10)
+    assert found["foretold"] == []
+    assert [(one["execution_id"], one["step"], one["fence"]) for one in found["commands"]] == [(execution_id, "start", 1)]
 
 
 def test_each_worker_gets_one_and_the_rest_wait_for_a_claim(alone: Live, threads: ThreadPoolExecutor) -> None:

@@ -24,7 +24,7 @@ class Server:
 
     async def park(self, question: dict[str, Any], early: Any) -> dict[str, Any]:
         self.promised.append(self.slots.promised)
-        assert question == {"worker_id": "w:1", "pool": "default", "park": module.PARK}
+        assert question == {"worker_id": "w:1", "pool": "default", "park": module.PARK, "foretell": True}
         answer = self.answers.pop(0)
         self.slots.draining = not self.answers
         if isinstance(answer, Exception):
