@@ -122,6 +122,33 @@ async def test_invariant_6_a_claim_finds_each_execution_by_its_key(postgres: Pos
         await held.close()
 
 
+async def test_a_sweep_reads_no_commands_where_nothing_is_to_be_done(postgres: Postgres) -> None:
+    """However many there are: its plans were made when there were none."""
+    held = await connect(postgres)
+    try:
+        arguments = {"sweep_leases": (2,), "sweep_unclaimed": (LEASE,), "engine_forgotten": (), "pauses_forgotten": ()}
+        arguments |= dict.fromkeys(("sweep_files", "sweep_files_settled", "sweep_files_old"), (LEASE,))
+        sweeps = {name: await held.prepare(store.queries()[name]) for name in arguments}
+        for _ in range(6):
+            for name, sweep in sweeps.items():
+                await sweep.fetch(*arguments[name])
+        await held.execute(
+            """
+            INSERT INTO catalog (path, version, name, content, content_hash) VALUES ('p', 1, 'p', '', '');
+            INSERT INTO execution (execution_id, catalog_id, path, version, status, state, payload, workload, start_time, end_time)
+            SELECT n, 1, 'p', 1, 'COMPLETED', '{}', '{}', '{}', now(), now() FROM generate_series(1, 10) n;
+            INSERT INTO command (execution_id, command_id, run_id, step, kind, pool, status)
+            SELECT e, c, 1, 's', 'python', 'default', 'done' FROM generate_series(1, 10) e, generate_series(1, 100) c;
+            """
+        )
+        for name, sweep in sweeps.items():
+            before = await read(held)
+            await sweep.fetch(*arguments[name])
+            assert await read(held) == before, name
+    finally:
+        await held.close()
+
+
 async def test_a_transition_finds_its_rows_by_their_keys_whatever_its_plans_were_made_from(postgres: Postgres) -> None:
     """Invariant 6: its plans are made once, on empty tables here, and serve when many commands of others wait and run."""
     held = await connect(postgres)
