@@ -66,7 +66,7 @@ def _facts(reason: Mapping[str, Any], now: float) -> list[str]:
     if reason.get("attempts", 1) > 1:
         facts.append(f"attempt {reason['attempts']}")
     if reason.get("items"):
-        facts.append(f"{reason['items']} items failed")
+        facts.append(f"{reason['items']} {'item' if reason['items'] == 1 else 'items'} failed")
     return facts
 
 
