@@ -151,14 +151,14 @@ def test_where_there_is_a_user_interface_an_image_with_node_is_asked_for(
 def test_what_fails_is_shown_with_its_last_lines(checkout: Path, base_image: str) -> None:
     dockerfile = checkout / "docker" / "Dockerfile"
     before = dockerfile.read_text()
-    dockerfile.write_text(f"FROM {base_image} AS first\nRUN echo one; echo the reason >&2; exit 3\n")
+    dockerfile.write_text(f"FROM {base_image} AS first\nRUN (echo one; echo the reason) >&2; exit 3\n")
     try:
         with pytest.raises(NoetlError) as failed:
             make(checkout, base_image)
     finally:
         dockerfile.write_text(before)
     assert failed.value.code == "build_failed"
-    assert "2/2] RUN echo one" in failed.value.message
+    assert "2/2] RUN (echo one" in failed.value.message
     assert "\n    one\n    the reason\n" in failed.value.message
     assert ".noetl/logs/build-" in failed.value.hint
 
