@@ -6,10 +6,12 @@ import contextlib
 import importlib.metadata
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
 import subprocess
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -32,6 +34,7 @@ authorization {{ token: "{token}" }}
 max_payload: 1MB
 logtime_utc: true
 """
+_TOKEN = re.compile(r'token: "([^"]+)"')
 
 
 def find(home: Path) -> Record | None:
@@ -41,8 +44,22 @@ def find(home: Path) -> Record | None:
 
 def start(home: Path, recorded: files.Embedded, progress: Progress = quiet) -> Secret:
     """Start the embedded nats-server unless it runs, and return its URL, token included; the caller holds the stack's lock."""
+    return wait(begin(home, recorded), progress)
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A nats-server that was started or found: its process, its URL, and where its part of the log begins."""
+
+    record: Record
+    url: Secret
+    log_from: int
+
+
+def begin(home: Path, recorded: files.Embedded) -> Begun:
+    """Start the embedded nats-server unless it runs, and do not wait for it."""
     before = urlsplit(recorded.nats_url.reveal()) if recorded.nats_url else None
-    token = (before.username if before else None) or secrets.token_urlsafe(24)
+    token = _token(home) or secrets.token_urlsafe(24)
     entry = find(home)
     log = files.log_file(home, SERVICE)
     log_from = process.log_size(log)
@@ -53,12 +70,19 @@ def start(home: Path, recorded: files.Embedded, progress: Progress = quiet) -> S
         store = json.dumps(str(home / "nats"))
         files.write_private(_configuration(home), _CONFIGURATION.format(host=HOST, port=port, store=store, token=token))
         environ = {"PATH": os.environ.get("PATH", ""), "HOME": str(home)}
-        child = process.spawn([str(program_path()), "-c", str(_configuration(home))], cwd=home, environ=environ, log=log)
-        entry = process.record(SERVICE, child, runs=_runs(home), log=log, port=port, url=f"nats://{HOST}:{port}", version=version())
-        process.write(home, entry)
-    port = entry.port or 0
-    process.wait_ready(entry, lambda: answers(HOST, port), timeout=_START_TIMEOUT, log_from=log_from, progress=progress)
-    return Secret(f"nats://{token}@{HOST}:{port}")
+        argv = [str(program_path()), "-c", str(_configuration(home))]
+        url = f"nats://{HOST}:{port}"
+        entry = process.spawn(
+            home, SERVICE, argv, runs=_runs(home), cwd=home, environ=environ, log=log, port=port, url=url, version=version()
+        )
+    return Begun(entry, Secret(f"nats://{token}@{HOST}:{entry.port}"), log_from)
+
+
+def wait(begun: Begun, progress: Progress = quiet) -> Secret:
+    """Wait until the embedded nats-server serves, and return its URL, token included."""
+    entry = begun.record
+    process.wait_ready(entry, lambda: answers(HOST, entry.port or 0), timeout=_START_TIMEOUT, log_from=begun.log_from, progress=progress)
+    return begun.url
 
 
 def stop(home: Path, *, timeout: float = process.STOP_TIMEOUT, force: bool = False, progress: Progress = quiet) -> Record | None:
@@ -95,6 +119,15 @@ def program_path() -> Path:
 
 def _configuration(home: Path) -> Path:
     return home / "nats.conf"
+
+
+def _token(home: Path) -> str:
+    """Return the token that the nats-server of this home was last started with; empty where it never was."""
+    try:
+        found = _TOKEN.search(_configuration(home).read_text())
+    except OSError:
+        return ""
+    return found.group(1) if found else ""
 
 
 def _runs(home: Path) -> tuple[str, ...]:

@@ -123,6 +123,7 @@ def _shown(port: int) -> str:
 
 def _create_cluster(home: Path, data: Path, owner_id: int | None) -> None:
     fresh = data.with_name("postgres.new")
+    _end_initdb(fresh)
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(mode=0o700)
     password_file = home / ".postgres.password.new"
@@ -154,6 +155,19 @@ def _create_cluster(home: Path, data: Path, owner_id: int | None) -> None:
     (home / "postgres.roles").unlink(missing_ok=True)
 
 
+def _end_initdb(fresh: Path) -> None:
+    """End an initdb whose verb was killed: it would go on in the folder that is made anew."""
+    left = []
+    for candidate in psutil.process_iter(["name"]):
+        with contextlib.suppress(psutil.Error):
+            if candidate.info["name"] == "initdb" and str(fresh) in candidate.cmdline():
+                left += [candidate, *candidate.children(recursive=True)]
+    for candidate in left:
+        with contextlib.suppress(psutil.Error):
+            candidate.kill()
+    process.wait_gone(left, timeout=5)
+
+
 def _clear_leftovers(data: Path) -> None:
     """Remove what a killed postmaster left: processes that still hold the data, and a PID file that names a stranger."""
     left = []
@@ -175,9 +189,19 @@ def _run(home: Path, data: Path, port: int, owner_id: int | None, progress: Prog
     program = program_path("postgres")
     environ = {"PATH": os.environ.get("PATH", ""), "TZ": "UTC"}
     argv = [str(program), "-D", str(data), "-p", str(port)]
-    child = process.spawn(argv, cwd=data, environ=environ, log=log, owner=owner_id)
-    entry = process.record(SERVICE, child, runs=_runs(home), log=log, port=port, url=_shown(port), version=version())
-    process.write(home, entry)
+    entry = process.spawn(
+        home,
+        SERVICE,
+        argv,
+        runs=_runs(home),
+        cwd=data,
+        environ=environ,
+        log=log,
+        owner=owner_id,
+        port=port,
+        url=_shown(port),
+        version=version(),
+    )
     _wait(home, data, entry, log_from, progress)
 
 

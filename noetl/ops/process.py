@@ -7,10 +7,12 @@ import json
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 
@@ -18,11 +20,15 @@ from noetl import home as files
 from noetl.errors import NoetlError, UsageError
 
 Progress = Callable[[str], None]
+One = TypeVar("One")
+Result = TypeVar("Result")
 STOP_TIMEOUT = 10.0
 STDOUT = "stdout"
 """What stands in the place of a log file where a process writes to what it was started in."""
 
 _CLOCK_STEP = 2.0
+# Waits for a line, then is what follows; ends where none comes.
+_GATE = ("/bin/sh", "-c", 'read -r go && exec "$0" "$@" </dev/null')
 
 
 @dataclass(frozen=True)
@@ -57,22 +63,65 @@ class Usage:
     memory: int
 
 
+def together(work: Callable[[One], Result], items: Sequence[One]) -> list[Result]:
+    """Do work on each item at the same time and return what comes of it; the first that failed raises when all have ended.
+
+    Ctrl-C ends the wait at once: what is under way is then cut off as by the end of this process.
+    """
+    if len(items) == 1:
+        return [work(items[0])]
+    done: dict[int, Result] = {}
+    failed: dict[int, BaseException] = {}
+
+    def do(number: int, item: One) -> None:
+        try:
+            done[number] = work(item)
+        except BaseException as error:
+            failed[number] = error
+
+    # Not a pool's, for which the interpreter waits at its end.
+    threads = [threading.Thread(target=do, args=numbered, daemon=True) for numbered in enumerate(items)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for _, error in sorted(failed.items(), key=lambda one: one[0]):
+        raise error
+    return [done[number] for number in range(len(items))]
+
+
 def quiet(_message: str) -> None:
     """Report progress to nobody."""
 
 
-def spawn(argv: Sequence[str], *, cwd: Path, environ: Mapping[str, str], log: Path | None, owner: int | None = None) -> psutil.Process:
-    """Start a process that outlives this one: a session of its own, no terminal, output to the log file or to our own."""
+def spawn(
+    home: Path,
+    service: str,
+    argv: Sequence[str],
+    *,
+    runs: Sequence[str],
+    cwd: Path,
+    environ: Mapping[str, str],
+    log: Path | None,
+    version: str,
+    port: int | None = None,
+    url: str | None = None,
+    owner: int | None = None,
+) -> Record:
+    """Start a daemon that outlives this process: a session of its own, no terminal, output to the log file or to our own.
+
+    It runs nothing before its PID file is written: whoever is killed in the middle of this leaves no process that nobody knows.
+    """
     with contextlib.ExitStack() as opened:
         output = None
         if log is not None:
             log.parent.mkdir(parents=True, exist_ok=True)
             output = opened.enter_context(log.open("ab"))
         child = subprocess.Popen(
-            list(argv),
+            [*_GATE, *argv],
             cwd=cwd,
             env=dict(environ),
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -81,20 +130,25 @@ def spawn(argv: Sequence[str], *, cwd: Path, environ: Mapping[str, str], log: Pa
             extra_groups=None if owner is None else [],
         )
     try:
-        process = psutil.Process(child.pid)
+        assert child.stdin is not None
+        with child.stdin as gate:
+            process = psutil.Process(child.pid)
+            entry = record(service, process, runs=runs, log=log, port=port, url=url, version=version)
+            write(home, entry)
+            with contextlib.suppress(BrokenPipeError):  # it was killed meanwhile, which is seen by whoever waits for it
+                gate.write(b"go\n")
     finally:
         child.returncode = 0  # Popen would warn that its child still runs: that is what a daemon is for
-    # For a moment after exec the kernel shows no command line, and a daemon is known by its command line.
     with contextlib.suppress(psutil.Error):
-        while not process.cmdline() and process.status() != psutil.STATUS_ZOMBIE:
+        while process.status() != psutil.STATUS_ZOMBIE and _words(process)[: len(_GATE)] == list(_GATE):
             time.sleep(0.001)
-    return process
+    return entry
 
 
 def record(
     service: str, process: psutil.Process, *, runs: Sequence[str], log: Path | None, port: int | None, url: str | None, version: str
 ) -> Record:
-    """Describe a daemon that was just started."""
+    """Describe a daemon."""
     started = process.create_time()
     return Record(service, process.pid, started, tuple(runs), str(log) if log else STDOUT, started, port, url, version)
 
@@ -169,7 +223,7 @@ def is_alive(entry: Record) -> bool:
             return False
         if abs(process.create_time() - entry.create_time) > _CLOCK_STEP:
             return False
-        words = process.cmdline()
+        words = _words(process)
     except psutil.Error:
         return False
     return all(any(word == part or word.endswith(f"/{part}") for word in words) for part in entry.runs)
@@ -353,6 +407,15 @@ def _wait_gone(
             at = busy()
             progress(f"{entry.title}: stopping, {f'{at}, ' if at else ''}{_processes(len(members))} left ({said} s)")
         time.sleep(0.02 if waited < 1 else 0.1)
+
+
+def _words(process: psutil.Process) -> list[str]:
+    """Return a process's command line, for which the kernel has none for a moment while it begins to run another program."""
+    for _ in range(20):
+        if words := process.cmdline():
+            return words
+        time.sleep(0.001)
+    return []
 
 
 def _text(home: Path, service: str) -> str | None:

@@ -168,8 +168,16 @@ def _spawn(settings: Settings, init_db: bool, log: Path | None) -> tuple[Record,
     log_from = process.log_size(log) if log else 0
     argv = [sys.executable, "-m", "noetl.server", "--host", settings.host, "--port", str(settings.port)]
     argv += ["--init-db"] if init_db else []
-    child = process.spawn(argv, cwd=settings.home, environ=environment.for_child(settings, os.environ), log=log)
-    url = server_url(replace(settings, server_url=None))
-    entry = process.record(name, child, runs=RUNS, log=log, port=settings.port, url=url, version=noetl.__version__)
-    process.write(settings.home, entry)
+    entry = process.spawn(
+        settings.home,
+        name,
+        argv,
+        runs=RUNS,
+        cwd=settings.home,
+        environ=environment.for_child(settings, os.environ),
+        log=log,
+        port=settings.port,
+        url=server_url(replace(settings, server_url=None)),
+        version=noetl.__version__,
+    )
     return entry, log_from

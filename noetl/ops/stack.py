@@ -6,7 +6,6 @@ import contextlib
 import fcntl
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,18 +26,16 @@ class Started:
 
 def start(settings: Settings, progress: Progress = quiet) -> Started:
     """Start what is missing of the embedded services; those that the settings place elsewhere are left alone."""
-    with lock(settings.home, progress=progress), ThreadPoolExecutor(2) as pool:
-        recorded = files.read_embedded(settings.home)
+    with lock(settings.home, progress=progress):
+        recorded = embedded = files.read_embedded(settings.home)
         new = missing(settings)
-        database = None if settings.postgres else pool.submit(postgres.start, settings.home, recorded, progress)
-        bus = None if settings.nats_url else pool.submit(nats.start, settings.home, recorded, progress)
-        embedded = recorded
+        bus = None if settings.nats_url else nats.begin(settings.home, recorded)
         try:
-            if database is not None:
-                made = database.result()
+            if not settings.postgres:
+                made = postgres.start(settings.home, recorded, progress)
                 embedded = replace(embedded, postgres=made.noetl, playbooks=made.playbooks)
             if bus is not None:
-                embedded = replace(embedded, nats_url=bus.result())
+                embedded = replace(embedded, nats_url=nats.wait(bus, progress))
         finally:
             if embedded != recorded:
                 files.write_embedded(settings.home, embedded)

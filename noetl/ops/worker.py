@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import sys
@@ -28,15 +29,29 @@ def start(
     settings: Settings, *, name: str = "", pool: str = POOL, max_workers: int | None = None, count: int = 1, progress: Progress = quiet
 ) -> list[Start]:
     """Start workers and return once the server knows each; those that already run under these names are left alone, and waited for."""
-    from concurrent.futures import ThreadPoolExecutor
+    from noetl.ops import stack
 
     wanted = names(name, count)
     client = connect(settings)
     if not client.answers("/health"):
         raise Unavailable(f"no server answers at {client.url}", START_A_SERVER)
     slots = _slots(settings, max_workers)
-    with ThreadPoolExecutor(len(wanted)) as executor:
-        return list(executor.map(lambda one: _start(settings, client, one, pool, slots, progress), wanted))
+    new: list[Record] = []
+    with contextlib.ExitStack() as locks:
+        try:
+            begun = []
+            for one in wanted:
+                locks.enter_context(stack.lock(settings.home, _service(one), progress))
+                begun.append(_begin(settings, client, one, pool, slots))
+                new += [] if begun[-1][0].already else [begun[-1][0].record]
+            failed = [problem for start, log_from in begun if (problem := _wait(settings, client, start, log_from, progress))]
+        except BaseException:
+            for entry in new:
+                _end(settings, entry)
+            raise
+    if failed:
+        raise failed[0]
+    return [start for start, _ in begun]
 
 
 def names(name: str, count: int) -> list[str]:
@@ -89,10 +104,7 @@ def stop(
     wanted = list(chosen) or sorted({*found, *left_over})
     if not wanted:
         return []
-    from concurrent.futures import ThreadPoolExecutor
-
-    with ThreadPoolExecutor(len(wanted)) as executor:
-        stopped = list(executor.map(lambda name: _stop(settings, name, timeout, force, progress), wanted))
+    stopped = process.together(lambda name: _stop(settings, name, timeout, force, progress), wanted)
     return [entry for entry in stopped if entry is not None]
 
 
@@ -151,26 +163,29 @@ def _slots(settings: Settings, max_workers: int | None) -> int:
     return slots
 
 
-def _start(settings: Settings, client: Client, name: str, pool: str, slots: int, progress: Progress) -> Start:
-    from noetl.ops import stack
+def _begin(settings: Settings, client: Client, name: str, pool: str, slots: int) -> tuple[Start, int]:
+    """Start a worker unless it runs; return it, and where its part of the log begins."""
+    if (before := find(settings.home, name)) is not None:
+        return Start(before, already=True), 0
+    entry, log_from = _spawn(settings, client.url, name, pool, slots, files.log_file(settings.home, _service(name)))
+    return Start(entry, already=False), log_from
 
-    service = _service(name)
 
-    def wait(entry: Record, log_from: int = 0) -> None:
+def _wait(settings: Settings, client: Client, start: Start, log_from: int, progress: Progress) -> NoetlError | None:
+    """Wait until the server knows a worker; return why it does not, after stopping one that was started in vain."""
+    entry = start.record
+    name = name_of(entry)
+    try:
         process.wait_ready(entry, lambda: _is_known(client, name, entry.pid), timeout=_READY_TIMEOUT, log_from=log_from, progress=progress)
+    except NoetlError as problem:
+        if not start.already:
+            _end(settings, entry)
+        return problem
+    return None
 
-    with stack.lock(settings.home, service, progress):
-        before = find(settings.home, name)
-        if before is not None:
-            wait(before)
-            return Start(before, already=True)
-        entry, log_from = _spawn(settings, client.url, name, pool, slots, files.log_file(settings.home, service))
-        try:
-            wait(entry, log_from)
-        except BaseException:
-            process.stop(settings.home, service, RUNS, again="noetl worker stop", timeout=3, force=True)
-            raise
-        return Start(entry, already=False)
+
+def _end(settings: Settings, entry: Record) -> None:
+    process.stop(settings.home, entry.service, RUNS, again="noetl worker stop", timeout=3, force=True)
 
 
 def _spawn(settings: Settings, url: str, name: str, pool: str, slots: int, log: Path | None) -> tuple[Record, int]:
@@ -181,9 +196,16 @@ def _spawn(settings: Settings, url: str, name: str, pool: str, slots: int, log: 
     argv = [sys.executable, "-m", "noetl.worker", "--server-url", url, "--name", name, "--pool", pool, "--max-workers", str(slots)]
     # A worker never touches the server's database, so it gets neither its password nor its key.
     own = replace(settings, postgres=None, playbooks=None, encryption_key=None, server_url=url)
-    child = process.spawn(argv, cwd=settings.home, environ=environment.for_child(own, os.environ), log=log)
-    entry = process.record(_service(name), child, runs=RUNS, log=log, port=None, url=None, version=noetl.__version__)
-    process.write(settings.home, entry)
+    entry = process.spawn(
+        settings.home,
+        _service(name),
+        argv,
+        runs=RUNS,
+        cwd=settings.home,
+        environ=environment.for_child(own, os.environ),
+        log=log,
+        version=noetl.__version__,
+    )
     return entry, log_from
 
 

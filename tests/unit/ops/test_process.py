@@ -33,10 +33,9 @@ def started(tmp_path: Path) -> Iterator[list[Record]]:
 
 def launch(home: Path, entries: list[Record], program: str) -> Record:
     log = files.log_file(home, "thing")
-    child = process.spawn([sys.executable, "-c", program], cwd=home, environ=dict(os.environ), log=log)
-    entry = process.record("thing", child, runs=("-c", program), log=log, port=None, url=None, version="1")
+    argv = [sys.executable, "-c", program]
+    entry = process.spawn(home, "thing", argv, runs=("-c", program), cwd=home, environ=dict(os.environ), log=log, version="1")
     entries.append(entry)
-    process.write(home, entry)
     process.wait_ready(entry, lambda: "up\n" in log.read_text(), timeout=5, log_from=0)
     return entry
 
@@ -135,8 +134,8 @@ def test_a_daemon_that_ends_while_it_starts_shows_its_last_lines(tmp_path: Path)
     log.parent.mkdir()
     log.write_text("a line of an earlier start\n")
     before = process.log_size(log)
-    child = process.spawn([sys.executable, "-c", "raise SystemExit('no database')"], cwd=tmp_path, environ={}, log=log)
-    entry = process.record("thing", child, runs=("-c",), log=log, port=None, url=None, version="1")
+    argv = [sys.executable, "-c", "raise SystemExit('no database')"]
+    entry = process.spawn(tmp_path, "thing", argv, runs=("-c",), cwd=tmp_path, environ={}, log=log, version="1")
     with pytest.raises(NoetlError) as caught:
         process.wait_ready(entry, lambda: False, timeout=5, log_from=before)
     assert caught.value.message == "thing ended while it started: exit code 1\n  | no database"
