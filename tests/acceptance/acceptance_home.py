@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -71,15 +72,39 @@ class Operator:
 
 @pytest.fixture
 def operator(tmp_path: Path) -> Iterator[Operator]:
-    folder = tmp_path / "elsewhere"
-    folder.mkdir()
-    one = Operator(tmp_path / "home", ports.free(), folder)
+    with at_a_prompt(tmp_path) as one:
+        yield one
+
+
+@contextlib.contextmanager
+def at_a_prompt(folder: Path) -> Iterator[Operator]:
+    """Yield an operator with an empty home, of which nothing is left at the end."""
+    (folder / "elsewhere").mkdir()
+    one = Operator(folder / "home", ports.free(), folder / "elsewhere")
     yield one
     one.run("down", "--force", "--timeout", "3")
     left = one.processes()
     for process in left:
         process.kill()
     assert left == []
+
+
+@pytest.fixture(scope="session")
+def made_before(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home whose embedded database was made, and that nothing runs in."""
+    folder = tmp_path_factory.mktemp("made_before")
+    one = Operator(folder / "home", ports.free(), folder)
+    one.ok("db", "init")
+    one.ok("down")
+    return one.home
+
+
+@pytest.fixture
+def settled(tmp_path: Path, made_before: Path) -> Iterator[Operator]:
+    """An operator with a copy of that home: a start is quick."""
+    with at_a_prompt(tmp_path) as one:
+        subprocess.run(["cp", "--archive", str(made_before), str(one.home)], check=True)
+        yield one
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """The fixtures of the stories."""
 
-from acceptance_home import operator, playbook
+from acceptance_home import made_before, operator, playbook, settled
 from breakable import crew, effects, idle, own, own_home, shared, whole
 
-__all__ = ["crew", "effects", "idle", "operator", "own", "own_home", "playbook", "shared", "whole"]
+__all__ = ["crew", "effects", "idle", "made_before", "operator", "own", "own_home", "playbook", "settled", "shared", "whole"]
