@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Iterable
@@ -34,7 +35,9 @@ class Verb(Task[Any]):
             raise Exit("", code=0) from None
         except OSError as error:  # a folder that cannot be written, a full disk: nothing that a traceback would explain
             where = f"{error.filename}: " if error.filename else ""
-            raise Exit(f"error: {where}{error.strerror or error}\n  NOETL_HOME is {read_settings().home}", code=1) from error
+            home = read_settings().home
+            hint = f"make room: df -h {home}" if error.errno in (errno.ENOSPC, errno.EDQUOT) else f"NOETL_HOME is {home}"
+            raise Exit(f"error: {where}{error.strerror or error}\n  {hint}", code=1) from error
         except KeyboardInterrupt:
             raise Exit("interrupted", code=INTERRUPTED) from None
 

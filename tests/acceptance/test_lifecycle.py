@@ -335,3 +335,72 @@ def wait_for(happened: Callable[[], object], seconds: float = 60) -> None:
     while not happened():
         assert time.monotonic() < until, "it did not happen"
         time.sleep(0.3)
+
+
+def test_a_disk_that_is_full_is_said_to_be_and_nothing_is_half(operator: Operator, made_before: Path) -> None:
+    disk = operator.home.with_name("disk")
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200m", "tmpfs", str(disk)], capture_output=True, check=False).returncode:
+        pytest.skip("LOUD SKIP: this user cannot mount a small disk")
+    home = operator.home
+    try:
+        operator.home = disk / "home"
+        subprocess.run(["cp", "--archive", str(made_before), str(operator.home)], check=True)
+        operator.ok("up")
+        filler = disk / "filler"
+        with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+            while True:
+                file.write(b"x" * 4096)
+        assert "running" in operator.ok("ps")
+        found = {one["name"]: one for one in json.loads(operator.run("doctor", "--json").stdout)["checks"]}
+        assert found["disk"]["state"] == "bad"
+        operator.ok("down")
+        assert operator.processes() == []
+        refused = operator.run("up")
+        assert refused.returncode == 1
+        assert "No space left on device" in refused.stderr
+        assert "Traceback" not in refused.stderr
+        operator.ok("down")
+        assert operator.processes() == []
+        assert not list(operator.home.glob(".noetl_*.*")), "nothing of a file that was begun"
+        filler.unlink()
+        operator.ok("up")
+        operator.ok("down")
+    finally:
+        operator.run("down", "--force")
+        operator.home = home
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_from_cron_without_a_terminal_and_almost_without_an_environment(operator: Operator) -> None:
+    program = str(Path(sys.executable).parent / "noetl")
+    environ = {
+        "HOME": str(operator.home.parent),
+        "NOETL_HOME": str(operator.home),
+        "NOETL_PORT": str(operator.port),
+        "NOETL_HOST": "127.0.0.1",
+    }
+
+    def cron(*words: str) -> str:
+        done = subprocess.run(
+            [program, *words],
+            cwd="/",
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            start_new_session=True,
+        )
+        assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
+        assert "\x1b" not in done.stdout + done.stderr
+        return done.stdout
+
+    for _ in range(2):
+        cron("up")
+        del environ["HOME"]
+        assert "already running" in cron("up")
+        assert "worker-1" in cron("worker", "list")
+        cron("down")
+        assert cron("down") == "nothing was running\n"
+        environ["HOME"] = str(operator.home.parent)

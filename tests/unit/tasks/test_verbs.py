@@ -143,7 +143,7 @@ def test_an_error_becomes_an_exit_code() -> None:
     with pytest.raises(Exit) as caught:
         full(Context())
     assert caught.value.code == 1
-    assert str(caught.value.message).startswith("error: /home/x: No space left on device\n")
+    assert str(caught.value.message).startswith("error: /home/x: No space left on device\n  make room: df -h /")
     with pytest.raises(Exit) as caught:
         interrupted(Context())
     assert caught.value.code == 130
