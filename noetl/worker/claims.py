@@ -127,7 +127,7 @@ class Claims:
 
     async def _hear(self, rings: Rings) -> None:
         """Wait for a ring, or to be asked; claim as many as there is room for."""
-        hearing = asyncio.ensure_future(rings.take(max(1, min(self._slots.room, 64)), LISTEN))
+        hearing = asyncio.ensure_future(rings.take(max(1, min(self._slots.free, 64)), LISTEN))
         asked = asyncio.ensure_future(self._asked.wait())
         try:
             await asyncio.wait({hearing, asked}, return_when=asyncio.FIRST_COMPLETED)
@@ -143,7 +143,7 @@ class Claims:
     async def _claim(self, seconds: float) -> None:
         """Claim while commands wait and there is room."""
         slots = self._slots
-        while (most := slots.room) > 0:
+        while (most := slots.free) > 0:
             slots.promised += most
             asked = time.monotonic()
             try:
@@ -163,7 +163,7 @@ class Claims:
             await asyncio.sleep(0.5)
 
     async def _until_free(self) -> None:
-        while self._slots.room == 0:
+        while self._slots.free == 0:
             self._slots.freed.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._slots.freed.wait(), 1)

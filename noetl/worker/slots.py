@@ -67,11 +67,6 @@ class Slots:
         return max(0, self.size + ahead - len(self.running) - len(self.taken) - self.promised)
 
     @property
-    def room(self) -> int:
-        """How many commands this worker would claim now: what it reports is likely to be followed by others, in the answer."""
-        return max(0, self.free - len(self.reporting))
-
-    @property
     def idle(self) -> bool:
         """Whether this worker has nothing to do."""
         return not (self.draining or self.arriving or self.running or self.taken or self.reporting)

@@ -11,7 +11,8 @@ from noetl.errors import Unavailable
 from noetl.worker import claims as module
 from noetl.worker.ahead import Ahead
 from noetl.worker.claims import Claims
-from noetl.worker.slots import Slots
+from noetl.worker.job import Done
+from noetl.worker.slots import Finished, Slots
 
 
 class Server:
@@ -21,6 +22,9 @@ class Server:
         self.slots = slots
         self.answers = list(answers)
         self.promised: list[int] = []
+
+    async def claim(self, question: dict[str, Any]) -> dict[str, Any]:
+        return {"commands": [self.answers.pop()] if question["most"] and self.answers else []}
 
     async def park(self, question: dict[str, Any], early: Any) -> dict[str, Any]:
         self.promised.append(self.slots.promised)
@@ -47,8 +51,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return made
 
 
-async def parked(slots: Slots, *answers: Any) -> tuple[Server, list[Any]]:
-    server = Server(slots, *answers)
+def claiming(slots: Slots, server: Server) -> tuple[Claims, list[Any]]:
     taken: list[Any] = []
 
     async def take(commands: Any, asked: float) -> None:
@@ -65,6 +68,12 @@ async def parked(slots: Slots, *answers: Any) -> tuple[Server, list[Any]]:
         cancelled=lambda _: None,
         ahead=ahead,
     )
+    return claims, taken
+
+
+async def parked(slots: Slots, *answers: Any) -> tuple[Server, list[Any]]:
+    server = Server(slots, *answers)
+    claims, taken = claiming(slots, server)
     async with asyncio.timeout(10):
         await claims.park()
     return server, taken
@@ -80,3 +89,15 @@ async def test_an_idle_worker_waits_with_one_slot_again_and_again(pauses: list[f
 async def test_a_server_that_is_away_or_knows_no_waiting_is_not_asked_all_the_time(pauses: list[float]) -> None:
     server, taken = await parked(Slots(4), Unavailable("gone"), {"commands": []})
     assert (server.promised, taken, pauses) == ([1, 1], [[]], [1, module.PARK])
+
+
+async def test_a_worker_that_always_has_something_to_report_claims_all_the_same() -> None:
+    """What begins anew would wait for as long as there are enough long chains: the answers to their reports fill the worker again."""
+    slots = Slots(4)
+    for number in range(4):
+        key = ("1", number, 1)
+        slots.reporting[key] = Finished(key, Done(b"1"), 0.0, 1)
+    new = {"execution_id": "2", "command_id": 1, "fence": 1}
+    claims, taken = claiming(slots, Server(slots, new))
+    await claims._claim(0)
+    assert taken == [[new]]
