@@ -37,9 +37,9 @@ from noetl.store.postgres import Database
 
 logger = logging.getLogger("noetl.server")
 EPOCH = 1_704_067_200_000
+"""2024-01-01 in milliseconds: where execution ids begin."""
 CLOCKS_APART = 300.0
 """Seconds that the clocks of two servers may be apart, where an id is taken for a time."""
-"""2024-01-01 in milliseconds: where execution ids begin."""
 
 RINGS = 32
 """How many rings of one transition a pool gets: a worker that hears one claims all that it has slots for, and goes on while any wait."""

@@ -695,9 +695,6 @@ SELECT value FROM added UNION ALL SELECT value FROM property WHERE name = $1 LIM
 -- name: ping
 SELECT 1
 
--- name: moment
-SELECT clock_timestamp() AS now
-
 -- name: clock
 SELECT extract(epoch FROM clock_timestamp())::float8
 

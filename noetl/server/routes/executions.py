@@ -179,7 +179,7 @@ async def status(request: Request, execution_id: str) -> Response:
     steps = await runtime.database.rows("steps", row["execution_id"])
     state = loads(row["state"])
     variables = await runtime.database.rows("variables", row["execution_id"])
-    failed = (loads(row["error"]) if row["error"] else {}).get("step")
+    failed = _failed_by(row)
     done = [step["step"] for step in steps if _step_state(step, failed) == "done"]
     last = state.get("last_step")
     return answer(
@@ -202,7 +202,7 @@ async def steps(request: Request, execution_id: str) -> Response:
     """Return one entry for each run of a step: state, times, attempts, loop counts."""
     runtime = runtime_of(request)
     row = await _row(runtime, execution_id)
-    failed = (loads(row["error"]) if row["error"] else {}).get("step")
+    failed = _failed_by(row)
     shown = [_step(step, failed) for step in await runtime.database.rows("steps", row["execution_id"])]
     plan = await runtime.loader.plan(row["catalog_id"])
     if any(step.step.when is not None for step in plan.steps.values()):
@@ -240,7 +240,7 @@ async def cancel(request: Request, execution_id: str) -> Response:
             return answer({"execution_id": execution_id, "status": "CANCELLED"})
         raise Conflict(f"execution {execution_id} is {row['status']}", f"see: noetl execution status {execution_id}")
     document = await body_of(request)
-    at = (await runtime.database.rows("moment"))[0]["now"]
+    at = datetime.fromtimestamp((await runtime.database.rows("clock"))[0][0], UTC)
     became = await runtime.committer.signal(row["execution_id"], Cancel(time.time(), str(document.get("reason", ""))[:1000]))
     stopped = [dict(step) for step in await runtime.database.rows("cancelled", row["execution_id"], at)]
     children = await runtime.database.rows("cancelled_children", row["execution_id"], at)
@@ -465,6 +465,12 @@ def _shown(execution_id: int, value: Value) -> Json:
     if not isinstance(value, Stored):
         return orjson.Fragment(value.raw())
     return {"stored": True, "size": value.size, "href": f"/api/executions/{execution_id}/stored/{value.address}"}
+
+
+def _failed_by(row: Mapping[str, Any]) -> str | None:
+    """Return the step that an execution failed by."""
+    step: str | None = (loads(row["error"]) if row["error"] else {}).get("step")
+    return step
 
 
 def _step_state(row: Mapping[str, Any], failed: str | None = None) -> str:
