@@ -61,7 +61,7 @@ class Bus:
                 wait,
             )
         except UNREACHABLE as error:
-            raise Unavailable(f"NATS does not answer: {error or type(error).__name__}", "see: noetl ps, noetl logs nats") from error
+            raise Unavailable(f"NATS does not answer: {str(error) or type(error).__name__}", "see: noetl ps, noetl logs nats") from error
         self._js = self._nats.jetstream(timeout=3)
 
     async def close(self) -> None:
@@ -82,7 +82,9 @@ class Bus:
                 best = min(best, time.perf_counter() - started)
             await self._js.account_info()
         except UNREACHABLE as error:
-            raise Unavailable(f"NATS has no JetStream for this user: {error or type(error).__name__}", "start it with JetStream") from error
+            raise Unavailable(
+                f"NATS has no JetStream for this user: {str(error) or type(error).__name__}", "start it with JetStream"
+            ) from error
         version = self._nats.connected_server_version
         return f"{version.major}.{version.minor}.{version.patch}", round(best * 1000, 2)
 
@@ -181,7 +183,7 @@ class Rings:
         except TimeoutError:
             return []
         except UNREACHABLE as error:
-            raise Unavailable(f"NATS is away: {error or type(error).__name__}") from error
+            raise Unavailable(f"NATS is away: {str(error) or type(error).__name__}") from error
         return [Ring(subjects.decode(message.data), message) for message in messages]
 
     async def answered(self, rings: Iterable[Ring]) -> None:

@@ -101,7 +101,7 @@ def translated(where: str) -> Iterator[None]:
         raise Unstorable(f"the database refuses the data: {error}") from error
     except CONNECTION_LOST as error:
         raise Unavailable(
-            f"the database at {where} does not answer: {error or type(error).__name__}", "see: noetl ps, noetl logs postgres"
+            f"the database at {where} does not answer: {str(error) or type(error).__name__}", "see: noetl ps, noetl logs postgres"
         ) from error
     except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError, asyncpg.InsufficientPrivilegeError) as error:
         raise Refused(f"the database at {where} refuses: {error}", "see: POSTGRES_USER, POSTGRES_PASSWORD and POSTGRES_DB") from error

@@ -108,7 +108,7 @@ class Api:
         return raw
 
     def _away(self, error: BaseException) -> Unavailable:
-        return Unavailable(f"the server at {self.url} does not answer: {error or type(error).__name__}", "see: noetl server status")
+        return Unavailable(f"the server at {self.url} does not answer: {str(error) or type(error).__name__}", "see: noetl server status")
 
 
 async def _over(line: Line, path: str, body: bytes, early: Early | None = None) -> dict[str, Json]:

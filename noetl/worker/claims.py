@@ -86,9 +86,9 @@ class Claims:
         question = {"worker_id": self._worker_id, "pool": self._pool, "park": PARK, "foretell": True}
         while not slots.draining:
             if not slots.idle or slots.free < 2:
-                slots.freed.clear()
+                slots.calm.clear()
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(slots.freed.wait(), 2)
+                    await asyncio.wait_for(slots.calm.wait(), 2)
                 continue
             slots.promised += 1
             asked = time.monotonic()
@@ -108,6 +108,7 @@ class Claims:
 
     async def leave(self) -> None:
         """Have the server answer a worker that waits there."""
+        self._slots.calm.set()
         with contextlib.suppress(NoetlError):
             await self._api.claim({"worker_id": self._worker_id, "pool": self._pool, "park": 0})
 

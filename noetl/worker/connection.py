@@ -16,6 +16,7 @@ from noetl.playbook.duration import seconds
 from noetl.playbook.model import Json
 from noetl.tools.registry import KINDS, SINKS
 from noetl.worker import frames, process_tree
+from noetl.worker.deadline import Deadline
 from noetl.worker.job import Done, Failed, Job, Key, Large, Outcome
 from noetl.worker.supervisor import describe
 
@@ -44,7 +45,8 @@ class Child(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._outcome: asyncio.Future[Outcome] | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._deadline = Deadline(self._too_long)
+        self._bound = 0.0
         self._failure: Failed | None = None
         self._status: int | None = None
         self._exited = False
@@ -81,9 +83,7 @@ class Child(asyncio.Protocol):
             raise
         finally:
             self.job = self._outcome = None
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
+            self._deadline.lift()
 
     def stop(self, kind: str, what: str) -> None:
         """Kill it; the outcome of its job will say why."""
@@ -119,6 +119,7 @@ class Child(asyncio.Protocol):
 
     def close(self) -> None:
         """Hang up."""
+        self._deadline.close()
         if self._transport is not None:
             self._transport.abort()
 
@@ -149,13 +150,15 @@ class Child(asyncio.Protocol):
 
     def _limit(self, limit: float) -> None:
         """End the job after this many seconds from now."""
-        if self._timer is not None:
-            self._timer.cancel()
         if self.job is None:
             return
         kind = (KINDS if self.job.sink is None else SINKS).get(self.job.tool.kind)
         grace = _GRACE if kind is not None and kind.limits_itself else 0.0
-        self._timer = self._loop.call_later(limit + grace, self.stop, "timeout", f"ran longer than {limit:g} s")
+        self._bound = limit
+        self._deadline.set(limit + grace)
+
+    def _too_long(self) -> None:
+        self.stop("timeout", f"ran longer than {self._bound:g} s")
 
     async def _answer(self, job: Job, kind: str, name: str) -> None:
         self.used_secrets = self.used_secrets or kind == "credential"

@@ -69,7 +69,7 @@ class Heartbeat:
                 else:
                     logger.warning("the heartbeat was answered %d", response.status)
             except (OSError, http.client.HTTPException, ValueError) as error:
-                logger.warning("the heartbeat was not answered: %s", error or type(error).__name__)
+                logger.warning("the heartbeat was not answered: %s", str(error) or type(error).__name__)
                 if connection is not None:
                     connection.close()
                 connection = None

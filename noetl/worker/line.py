@@ -15,6 +15,7 @@ import httptools
 
 from noetl.errors import Unavailable
 from noetl.settings import Secret
+from noetl.worker.deadline import Deadline
 
 FORETOLD = b"noetl-foretold"
 """The header that has, as JSON, what the server tells ahead of its answer, while it still works on that."""
@@ -49,13 +50,12 @@ class Line:
                 connection = self._connection
                 if connection is None or connection.closed:
                     connection = self._connection = await self._connect()
-                async with asyncio.timeout(seconds):
-                    head = f"POST {self._prefix}{path}{self._headers}{len(body)}\r\n\r\n".encode("latin-1")
-                    return await connection.send(head, body, early)
+                head = f"POST {self._prefix}{path}{self._headers}{len(body)}\r\n\r\n".encode("latin-1")
+                return await connection.send(head, body, seconds, early)
             except (OSError, TimeoutError) as error:
                 self.close()
                 raise Unavailable(
-                    f"the server at {self._url} does not answer: {error or type(error).__name__}", "see: noetl server status"
+                    f"the server at {self._url} does not answer: {str(error) or type(error).__name__}", "see: noetl server status"
                 ) from error
             except asyncio.CancelledError:
                 # What still comes would be taken for the answer to the next request.
@@ -84,12 +84,14 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._body: list[bytes] = []
         self._early: Early | None = None
+        self._deadline = Deadline(self._late)
 
-    def send(self, head: bytes, body: bytes, early: Early | None) -> asyncio.Future[tuple[int, bytes]]:
-        """Send a request; the future has the answer's status and body."""
+    def send(self, head: bytes, body: bytes, seconds: float, early: Early | None) -> asyncio.Future[tuple[int, bytes]]:
+        """Send a request; the future has the answer's status and body, TimeoutError where none comes within so many seconds."""
         assert self._transport is not None
         self._answer = asyncio.get_running_loop().create_future()
         self._early = early
+        self._deadline.set(seconds)
         self._transport.write(head + body if len(body) < 65536 else head)
         if len(body) >= 65536:
             self._transport.write(body)
@@ -98,6 +100,7 @@ class Connection(asyncio.Protocol):
     def close(self) -> None:
         """Hang up."""
         self.closed = True
+        self._deadline.close()
         if self._transport is not None:
             self._transport.abort()
 
@@ -116,6 +119,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Whoever waits learns that no answer comes."""
         self.closed = True
+        self._deadline.close()
         self._fail(exc if isinstance(exc, OSError) else ConnectionResetError("the connection was closed"))
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -130,10 +134,14 @@ class Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         """Hand the answer over."""
         body, self._body = b"".join(self._body), []
+        self._deadline.lift()
         if self._answer is not None and not self._answer.done():
             self._answer.set_result((self._parser.get_status_code(), body))
         if not self._parser.should_keep_alive():
             self.close()
+
+    def _late(self) -> None:
+        self._fail(TimeoutError())
 
     def _fail(self, error: Exception) -> None:
         if self._answer is not None and not self._answer.done():

@@ -84,7 +84,7 @@ class Reports:
             if word.startswith("refused: ") and word not in GONE:
                 self._fail(finished, word.removeprefix("refused: "), "the server could not work with the result")
         await self._take(commands, asked)
-        slots.freed.set()
+        slots.changed()
         return taken
 
     async def _refused(self, batch: list[Finished], error: NoetlError) -> bool:

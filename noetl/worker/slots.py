@@ -57,6 +57,7 @@ class Slots:
         self.draining = False
         self.average = SHORT
         self.freed = asyncio.Event()
+        self.calm = asyncio.Event()
 
     @property
     def free(self) -> int:
@@ -104,7 +105,13 @@ class Slots:
         started_at = self.running.pop(taken.job.key, None)
         if started_at is not None:
             self.reporting[taken.job.key] = Finished(taken.job.key, outcome, started_at, taken.attempt)
+        self.changed()
+
+    def changed(self) -> None:
+        """Wake whoever waits for room (`freed`), and once there is nothing to do whoever waits for that (`calm`)."""
         self.freed.set()
+        if self.idle:
+            self.calm.set()
 
     def confirm(self, keys: Iterable[Key], sent: float) -> None:
         """These leases were live when the server answered what was sent at this moment."""
@@ -119,6 +126,7 @@ class Slots:
     def lose(self, key: Key) -> bool:
         """A lease is no longer ours; return whether it runs and has to be stopped."""
         self.taken.pop(key, None)
+        self.changed()
         return key in self.running
 
     def of(self, execution_id: str) -> list[Key]:
