@@ -23,6 +23,7 @@ from noetl.errors import NoetlError
 from noetl.logs import configure
 from noetl.rotation import keep_rotated
 from noetl.server.app import create_app
+from noetl.server.front import Front
 from noetl.server.runtime import Runtime
 from noetl.settings import Settings, read
 from noetl.store import migrate
@@ -68,7 +69,7 @@ async def _serve(settings: Settings, init_db: bool) -> int:
             proxy_headers=False,
             server_header=False,
             date_header=False,
-            http="httptools",
+            http=Front,
             timeout_graceful_shutdown=2,
             timeout_keep_alive=75,
             backlog=2048,

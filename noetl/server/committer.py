@@ -10,7 +10,7 @@ import contextlib
 import logging
 import random
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -54,7 +54,7 @@ class Committer:
         lease_seconds: float,
         ring: Callable[[Iterable[tuple[str, int, int]]], None],
         moved: Callable[[Execution, bool], None],
-        tell: Callable[[Execution, list[int]], Coroutine[Any, Any, dict[int, Fragment]]],
+        tell: Callable[[Execution, list[int]], dict[int, Fragment] | None],
         at_hand: Callable[[Execution, int], bool],
         offer: Callable[[str], Handout | None],
         clock: Callable[[], float],
@@ -149,7 +149,8 @@ class Committer:
             if self._ready:
                 self._work.set()
             if writes:
-                self._prepare(writes)
+                if any(write.handed for write in writes):
+                    asyncio.get_running_loop().call_soon(self._foretell, writes)
                 await self._commit(writes)
 
     def _fold(self, eid: int) -> None:
@@ -184,23 +185,25 @@ class Committer:
         else:
             self._spawn(self._careful(eid, rest))
 
-    def _prepare(self, writes: list[Write]) -> None:
-        """Have what workers will be told of their next commands put together while the commit is under way."""
+    def _foretell(self, writes: list[Write]) -> None:
+        """While a commit is under way, put together what workers will be told of their next commands; with nothing else to do, send it."""
         for write in writes:
-            handed = [(handout, command) for handout, command in write.handed if self._at_hand(write.execution, command)]
-            if handed:
-                eid = write.execution.id
-                task = self._spawn(self._foretell(write.execution, handed, alone=len(writes) == 1))
-                for handout, command in handed:
-                    handout.told[eid, command] = task
-
-    async def _foretell(self, execution: Execution, handed: list[tuple[Handout, int]], *, alone: bool) -> dict[int, Fragment]:
-        """Put together what workers are told of commands; with nothing else to do, send it ahead of the commit."""
-        told = await self._tell(execution, [command for _, command in handed])
-        handout, command = handed[0]
-        if alone and len(handed) == 1 and handout.early is not None and await handout.early(orjson.dumps(list(told.values()))):
-            handout.shown.add((execution.id, command))
-        return told
+            # A commit that could not even be sent has taken back by now what it was to hand out.
+            eid, execution = write.execution.id, write.execution
+            handed = [(handout, command) for handout, command in write.handed if (eid, command) in handout.commands]
+            handed = [(handout, command) for handout, command in handed if self._at_hand(execution, command)]
+            try:
+                told = self._tell(execution, [command for _, command in handed]) if handed else None
+            except NoetlError:
+                told = None
+            if told is None:
+                continue
+            handout, command = handed[0]
+            alone = len(writes) == 1 and len(handed) == 1
+            if alone and handout.early is not None and handout.early(orjson.dumps(list(told.values()))):
+                handout.shown.add((eid, command))
+            for handout, command in handed:
+                handout.told[eid, command] = told[command]
 
     async def _commit(self, writes: list[Write]) -> None:
         try:
@@ -231,17 +234,18 @@ class Committer:
                 begun.append(new)
             else:
                 moved.append(old)
+        # NULL for what there is none of: an empty array costs more than a row, here and in the database.
         given = (
-            begun,
-            moved,
-            [row for write in writes for row in write.ended],
-            [tuple(row) for write in writes for row in write.issued.values()],
-            [row for write in writes if (row := write.history) is not None],
-            [row for write in writes for row in write.kept.values()],
-            [row for write in writes for row in write.looped.values()],
-            [row for write in writes for row in write.chunked],
-            [row for write in writes for row in write.paged],
-            [row for write in writes for row in write.amended.values()],
+            begun or None,
+            moved or None,
+            [row for write in writes for row in write.ended] or None,
+            [tuple(row) for write in writes for row in write.issued.values()] or None,
+            [row for write in writes if (row := write.history) is not None] or None,
+            [row for write in writes for row in write.kept.values()] or None,
+            [row for write in writes for row in write.looped.values()] or None,
+            [row for write in writes for row in write.chunked] or None,
+            [row for write in writes for row in write.paged] or None,
+            [row for write in writes for row in write.amended.values()] or None,
             [write.execution.id for write in writes if write.revoke and write.begin is None],
             [write.execution.id for write in writes if write.withdraw and write.begin is None],
             [(write.execution.id, run) for write in writes for run in write.stopped],

@@ -80,6 +80,17 @@ class Contents:
         """Return commands that are leased to a worker for the first time, as JSON text."""
         return {command: orjson.Fragment(dumps(await self.command(execution, command, 1, 1))) for command in commands}
 
+    def foretold(self, execution: Execution, commands: Sequence[int]) -> dict[int, orjson.Fragment] | None:
+        """Return what `handed` does, or None where something would have to be read for it."""
+        work = self.handed(execution, commands)
+        try:
+            work.send(None)
+        except StopIteration as done:
+            told: dict[int, orjson.Fragment] = done.value
+            return told
+        work.close()
+        return None
+
     def at_hand(self, execution: Execution, command_id: int) -> bool:
         """Whether everything that a worker is told of a command is in memory: what a commit under way writes cannot be read yet."""
         issued = execution.commands[command_id]

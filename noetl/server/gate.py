@@ -6,6 +6,7 @@ import asyncio
 import hmac
 import logging
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -21,36 +22,36 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
+async def _never() -> None:
+    await asyncio.Event().wait()
+
+
 class Asked:
-    """A request that goes past the app."""
+    """A request that goes past the app. `hung_up` returns when the caller is gone.
 
-    def __init__(self, body: bytes, receive: Receive | None = None, send: Send | None = None) -> None:
+    `early` sends JSON ahead of the answer, in one piece with its status, and returns False where that is no longer possible; None where it
+    never was.
+    """
+
+    def __init__(self, body: bytes) -> None:
         self.body = body
-        self.early = None if send is None else self._early
-        self.started = self.over = False
-        self._receive = receive
-        self._send = send
+        self.early: Callable[[bytes], bool] | None = None
+        self.hung_up: Callable[[], Awaitable[None]] = _never
 
-    async def _early(self, part: bytes) -> bool:
-        """Send JSON ahead of the answer, in one piece with its status; return False where that is not possible, or no longer."""
-        if self._send is None or self.started or self.over or len(part) > MOST_FORETOLD or not part.isascii():
-            return False
-        self.started = True
-        await self._send({"type": "http.response.start", "status": 200, "headers": [_JSON, (FORETOLD, part)]})
-        return True
 
-    async def hung_up(self) -> None:
-        """Return when the caller is gone, or has its answer."""
-        while self._receive is None or (await self._receive())["type"] != "http.disconnect":
-            if self._receive is None:
-                await asyncio.Event().wait()
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a request is answered with. `last`: the connection ends with it."""
+
+    status: int
+    body: bytes
+    headers: Sequence[tuple[bytes, bytes]]
+    last: bool = False
 
 
 Direct = Callable[[Asked], Awaitable[bytes]]
 FORETOLD = b"noetl-foretold"
 """The header that has, as JSON, what is told ahead of an answer."""
-MOST_FORETOLD = 4096
-"""Bytes that pass whatever stands between a worker and its server: all headers together may often have 8 KiB."""
 _JSON = (b"content-type", b"application/json")
 OPEN = frozenset({"/health", "/api/health", "/ready", "/api/ready"})
 REPORT = "/api/worker/report"
@@ -71,9 +72,29 @@ class Gate:
         self._app = app
         self._direct = direct
         self._expected = b"Bearer " + token.reveal().encode()
-        self._max_request = max_request
+        self.max_request = max_request
         self._max_report = max_report
         self._leaving = leaving
+
+    def direct(self, path: str) -> Direct | None:
+        """Return what answers requests of a path past the app."""
+        return self._direct.get(path)
+
+    def allows(self, authorization: bytes) -> bool:
+        """Whether a request's authorization has the token."""
+        return hmac.compare_digest(authorization, self._expected)
+
+    async def answered(self, handle: Direct, asked: Asked) -> Answer:
+        """Work out the answer to a request that goes past the app, whatever happens."""
+        if self._leaving.begun:
+            self._leaving.came()
+        try:
+            return Answer(200, await handle(asked), (_JSON,), self._leaving.begun)
+        except NoetlError as error:
+            return _refusal(error, self._leaving.begun)
+        except Exception as error:
+            logger.exception("a request failed")
+            return _refusal(internal(error), self._leaving.begun)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -97,13 +118,9 @@ class Gate:
             if handle is None:
                 await self._app(scope, limited, watched)
             else:
-                asked = Asked(await _body(limited), receive, watched)
-                answer = await handle(asked)
-                asked.over = True
-                if asked.started:
-                    await send({"type": "http.response.body", "body": answer})
-                else:
-                    await _answer(send, 200, answer)
+                asked = Asked(await _body(limited))
+                asked.hung_up = lambda: _hung_up(receive)
+                await _send(send, await self.answered(handle, asked))
         except NoetlError as error:
             if started:
                 raise
@@ -123,12 +140,12 @@ class Gate:
                 authorization = value
             elif name == b"content-length":
                 declared = value
-        if scope["path"] not in OPEN and not hmac.compare_digest(authorization, self._expected):
+        if scope["path"] not in OPEN and not self.allows(authorization):
             raise Unauthorized(
                 "this needs the token",
                 "send it as `Authorization: Bearer TOKEN`; it is in NOETL_HOME/token of the server, or NOETL_API_TOKEN",
             )
-        limit = self._max_report if scope["path"] == REPORT else self._max_request
+        limit = self._max_report if scope["path"] == REPORT else self.max_request
         if declared.isdigit() and int(declared) > limit:
             raise _too_large(limit)
         if declared:
@@ -159,8 +176,12 @@ def _last(send: Send) -> Send:
 
 async def answer_error(send: Send, error: NoetlError) -> None:
     """Answer an error as JSON."""
-    headers = [(b"www-authenticate", b"Bearer")] if error.http_status == 401 else []
-    await _answer(send, error.http_status, orjson.dumps({"error": error.as_json()}, default=str), headers)
+    await _send(send, _refusal(error))
+
+
+def _refusal(error: NoetlError, last: bool = False) -> Answer:
+    headers = (_JSON, (b"www-authenticate", b"Bearer")) if error.http_status == 401 else (_JSON,)
+    return Answer(error.http_status, orjson.dumps({"error": error.as_json()}, default=str), headers, last)
 
 
 def internal(error: Exception) -> NoetlError:
@@ -168,10 +189,15 @@ def internal(error: Exception) -> NoetlError:
     return NoetlError(f"the server failed: {type(error).__name__}", "see: noetl logs server", code="internal")
 
 
-async def _answer(send: Send, status: int, body: bytes, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
-    own = [_JSON, (b"content-length", b"%d" % len(body))]
-    await send({"type": "http.response.start", "status": status, "headers": [*own, *headers]})
-    await send({"type": "http.response.body", "body": body})
+async def _send(send: Send, answer: Answer) -> None:
+    own = (b"content-length", b"%d" % len(answer.body))
+    await send({"type": "http.response.start", "status": answer.status, "headers": [*answer.headers, own]})
+    await send({"type": "http.response.body", "body": answer.body})
+
+
+async def _hung_up(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _body(receive: Receive) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -44,10 +44,10 @@ class Handout:
     settled: asyncio.Event = field(default_factory=asyncio.Event)
     leased: bool = False
     offered: float = 0.0
-    early: Callable[[bytes], Awaitable[bool]] | None = None
+    early: Callable[[bytes], bool] | None = None
     shown: set[tuple[int, int]] = field(default_factory=set)
     commands: list[tuple[int, int]] = field(default_factory=list)
-    told: dict[tuple[int, int], asyncio.Task[dict[int, orjson.Fragment]]] = field(default_factory=dict)
+    told: dict[tuple[int, int], orjson.Fragment] = field(default_factory=dict)
 
 
 @dataclass
@@ -265,8 +265,7 @@ class Write:
             handout.commands.remove((self.execution.id, command))
             # What is worked out anew may be another command of that number: it is told in full.
             handout.shown.discard((self.execution.id, command))
-            if (task := handout.told.pop((self.execution.id, command), None)) is not None:
-                task.cancel()
+            handout.told.pop((self.execution.id, command), None)
             handout.settled.set()
 
     @property

@@ -74,7 +74,7 @@ class Runtime:
             lease_seconds=settings.lease_seconds,
             ring=self.ring,
             moved=self.moved,
-            tell=self.contents.handed,
+            tell=self.contents.foretold,
             at_hand=self.contents.at_hand,
             offer=self.parked.offer,
             clock=time.time,

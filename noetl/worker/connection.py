@@ -11,12 +11,12 @@ from typing import Any, cast
 
 import orjson
 
+from noetl.deadline import Deadline
 from noetl.errors import NoetlError
 from noetl.playbook.duration import seconds
 from noetl.playbook.model import Json
 from noetl.tools.registry import KINDS, SINKS
 from noetl.worker import frames, process_tree
-from noetl.worker.deadline import Deadline
 from noetl.worker.job import Done, Failed, Job, Key, Large, Outcome
 from noetl.worker.supervisor import describe
 

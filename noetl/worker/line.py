@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 
 import httptools
 
+from noetl.deadline import Deadline
 from noetl.errors import Unavailable
 from noetl.settings import Secret
-from noetl.worker.deadline import Deadline
 
 FORETOLD = b"noetl-foretold"
 """The header that has, as JSON, what the server tells ahead of its answer, while it still works on that."""

@@ -273,8 +273,7 @@ async def _handed(runtime: Runtime, handout: Handout) -> list[Json]:
     for execution_id, command_id in handout.commands:
         try:
             if (told := handout.told.pop((execution_id, command_id), None)) is not None:
-                content = (await told)[command_id]
-                found.append([str(execution_id), command_id, 1] if (execution_id, command_id) in handout.shown else content)
+                found.append([str(execution_id), command_id, 1] if (execution_id, command_id) in handout.shown else told)
                 continue
             execution = await runtime.committer.execution(execution_id)
             if command_id not in execution.commands:
