@@ -25,6 +25,7 @@ CHUNK = 1000
 PLAYBOOK = ("playbook", "playbooks")
 ENGINE = "@engine"
 """The pool of commands that no worker runs."""
+NOTHING_ISSUED = (None,) * 12
 GRACE = 5.0
 """Seconds that the server which wants to be woken at once, or has to tell what was withdrawn, has before the sweep does it."""
 
@@ -290,6 +291,28 @@ class Write:
             parent, command = execution.parent or (self.begin.parent, None)
             return (*head, *given, error, parent, command, execution.depth, due, at, self.begin.newest), None
         return None, (execution.id, execution.revision, status, document, error, due, at)
+
+    @property
+    def step(self) -> tuple[Any, ...] | None:
+        """Return the row of `apply_step` where that is all: one command has ended, and at most one follows from it."""
+        one = len(self.ended) == 1 and len(self.issued) < 2 and self.begin is None and bool(self.happened)
+        if (
+            not one
+            or self.kept
+            or self.looped
+            or self.chunked
+            or self.paged
+            or self.amended
+            or self.revoke
+            or self.withdraw
+            or self.stopped
+        ):
+            return None
+        _, moved = self.rows()
+        issued = next(iter(self.issued.values()), NOTHING_ISSUED)
+        history = self.history
+        assert moved is not None and history is not None
+        return (*moved, *self.ended[0][1:], *issued[1:], *history[1:])
 
     @property
     def history(self) -> tuple[Any, ...] | None:

@@ -27,6 +27,8 @@ SETTINGS = {
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
 }
+KEPT_SETTINGS = {**SETTINGS, "plan_cache_mode": "force_generic_plan"}
+"""What is run all the time is planned once: planning takes longer than writing a few rows whose keys are known."""
 CONNECTION_LOST = (
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
@@ -175,7 +177,7 @@ class Kept:
         with translated(self._where):
             if self._held is None or self._held.is_closed():
                 self._statements.clear()
-                self._held = await asyncpg.connect(**connection(self._postgres), server_settings=SETTINGS)
+                self._held = await asyncpg.connect(**connection(self._postgres), server_settings=KEPT_SETTINGS)
             statement = self._statements.pop(name, None) or await self._held.prepare(queries()[name])
             rows = list(await statement.fetch(*args))
             # Kept only when it worked: what a changed schema makes of it is prepared anew.

@@ -31,6 +31,13 @@ SELECT execution_id, command_id, run_id FROM apply(
     $1::begun[], $2::moved[], $3::ended[], $4::issued[], $5::happened[], $6::kept[], $7::looped[], $8::chunked[], $9::paged[],
     $10::amended[], $11::bigint[], $12::bigint[], $13::stopped[], $14::interval)
 
+-- name: apply_step
+SELECT apply_step(
+    $1::bigint, $2::bigint, $3::text, $4::json, $5::json, $6::timestamptz, $7::timestamptz,
+    $8::integer, $9::integer, $10::text, $11::json, $12::json, $13::integer, $14::timestamptz,
+    $15::integer, $16::integer, $17::text, $18::integer, $19::text, $20::text, $21::json, $22::text, $23::integer, $24::timestamptz, $25::boolean,
+    $26::integer, $27::integer, $28::json, $29::interval)
+
 -- name: load_execution
 SELECT execution_id, catalog_id, path, version, status, revision, state, payload, workload, error, parent_execution_id, parent_command_id,
        depth

@@ -99,7 +99,7 @@ class Child:
                 continue
             count += 1
             self._surroundings.leave_copies()
-            stay = self._surroundings.restore() and stay and count < _JOBS_OF_ONE_PROCESS
+            stay = self._surroundings.fit() and stay and count < _JOBS_OF_ONE_PROCESS
             if os.path.lexists(job["workdir"]):
                 shutil.rmtree(job["workdir"], ignore_errors=True)
             if text := self._output.take():
@@ -107,6 +107,8 @@ class Child:
             self._channel.send(answer if stay else frames.frame(frames.LEAVING, b"") + answer)
             if not stay:
                 return
+            # Whoever waits for the answer need not wait for this.
+            self._surroundings.restore()
 
     def _perform(self, job: dict[str, Any], secrets: set[str]) -> tuple[bytes, bool]:
         """Return the frame of the outcome, and whether this process is as good as before."""

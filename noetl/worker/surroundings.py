@@ -85,8 +85,12 @@ class Surroundings:
         if os.getpid() != self._pid:
             os._exit(0)
 
-    def restore(self) -> bool:
-        """Put back what can be put back; False if this process should not run another step."""
+    def fit(self) -> bool:
+        """End what the step has left running; False if this process should not run another step."""
+        return self._back_home() and self._alone() and _peak() - self._peak < _GROWTH
+
+    def restore(self) -> None:
+        """Put back what the step may have changed."""
         self._output.install()
         if _environ_data() != self._environ_data:
             os.environ.clear()
@@ -98,7 +102,6 @@ class Surroundings:
                 signal.signal(number, handler)
         socket.setdefaulttimeout(None)
         os.umask(0o022)
-        return self._back_home() and self._alone() and _peak() - self._peak < _GROWTH
 
     def _back_home(self) -> bool:
         try:

@@ -154,13 +154,19 @@ async def test_a_transition_finds_its_rows_by_their_keys_whatever_its_plans_were
     held = await connect(postgres)
     try:
         transition = await held.prepare(store.queries()["apply"])
+        step = await held.prepare(store.queries()["apply_step"])
+        await held.execute(f"SET plan_cache_mode = {store.KEPT_SETTINGS['plan_cache_mode']}")
 
         async def apply(*, ended: list[object] | None = None, revoked: object = (), withdrawn: object = (), stopped: object = ()) -> int:
             nothing: list[object] = []
             given = (nothing, nothing, ended or nothing, *[nothing] * 7, list(revoked), list(withdrawn), list(stopped), LEASE)  # type: ignore[call-overload]
             return len(await transition.fetch(*given))
 
+        moved = (11, 0, "RUNNING", "{}", None, None, await held.fetchval("SELECT now()"))
+        quickly = step_of(moved, (11, 2, 1, "done", "null", None, 1, None), (None,) * 12, (11, 1, 1, "[]"))
         await apply(revoked=[1], withdrawn=[1], stopped=[(1, 1)])
+        with pytest.raises(asyncpg.SerializationError):
+            await step.fetch(*quickly)
         await held.execute(
             """
             INSERT INTO catalog (path, version, name, content, content_hash) VALUES ('p', 1, 'p', '', '');
@@ -176,13 +182,15 @@ async def test_a_transition_finds_its_rows_by_their_keys_whatever_its_plans_were
         await apply(stopped=[(8, 1)])
         await apply(revoked=[9])
         await apply(ended=[(10, 2, 1, "done", "null", None, 1, None)])
+        await step.fetch(*quickly)
         statuses = "SELECT status, count(*) FROM command WHERE execution_id = $1 GROUP BY 1 ORDER BY 1"
-        found = {eid: [tuple(row) for row in await held.fetch(statuses, eid)] for eid in (7, 8, 9, 10)}
+        found = {eid: [tuple(row) for row in await held.fetch(statuses, eid)] for eid in (7, 8, 9, 10, 11)}
         assert found == {
             7: [("cancelled", 50), ("running", 50)],
             8: [("cancelled", 50), ("running", 25), ("waiting", 25)],
             9: [("cancelled", 100)],
             10: [("done", 1), ("running", 49), ("waiting", 50)],
+            11: [("done", 1), ("running", 49), ("waiting", 50)],
         }
         assert await read(held) - before < 2000
     finally:
@@ -229,7 +237,13 @@ async def test_two_claims_share_nothing(postgres: Postgres) -> None:
         await second.close()
 
 
-async def test_invariant_1_a_stale_writer_is_turned_away(postgres: Postgres) -> None:
+def step_of(moved: tuple[object, ...], ended: tuple[object, ...], issued: tuple[object, ...], happened: tuple[object, ...]) -> list[object]:
+    """Return what `apply_step` is given for these rows of `apply`, all of one execution."""
+    return [*moved, *ended[1:], *issued[1:], *happened[1:], LEASE]
+
+
+@pytest.mark.parametrize("query", ["apply", "apply_step"])
+async def test_invariant_1_a_stale_writer_is_turned_away(postgres: Postgres, query: str) -> None:
     """Invariants 1 and 3: one that has an older revision or fence writes nothing."""
     held = await connect(postgres)
     try:
@@ -245,10 +259,13 @@ async def test_invariant_1_a_stale_writer_is_turned_away(postgres: Postgres) -> 
         now = await held.fetchval("SELECT now()")
 
         async def apply(revision: int, fence: int) -> None:
-            moved = [(1, revision, "RUNNING", "{}", None, None, now)]
-            ended = [(1, 1, fence, "done", "1", None, 1, now)]
-            happened = [(1, revision, revision, '[["call.done", "s", 1, null, 1, null, null, null, 0]]')]
-            await held.fetch(store.queries()["apply"], [], moved, ended, [], happened, [], [], [], [], [], [], [], [], LEASE)
+            moved = (1, revision, "RUNNING", "{}", None, None, now)
+            ended = (1, 1, fence, "done", "1", None, 1, now)
+            happened = (1, revision, revision, '[["call.done", "s", 1, null, 1, null, null, null, 0]]')
+            if query == "apply_step":
+                await held.fetch(store.queries()[query], *step_of(moved, ended, (None,) * 12, happened))
+            else:
+                await held.fetch(store.queries()[query], [], [moved], [ended], [], [happened], [], [], [], [], [], [], [], [], LEASE)
 
         before = await held.fetch("SELECT revision FROM execution UNION ALL SELECT fence FROM command UNION ALL SELECT seq FROM event")
         with pytest.raises(asyncpg.SerializationError):
@@ -260,6 +277,51 @@ async def test_invariant_1_a_stale_writer_is_turned_away(postgres: Postgres) -> 
         )
         await apply(5, 2)
         assert await held.fetchval("SELECT status FROM command") == "done"
+        # What has ended stays as it is.
+        await held.execute("UPDATE execution SET status = 'COMPLETED', end_time = now()")
+        with pytest.raises(asyncpg.SerializationError):
+            await apply(6, 2)
+    finally:
+        await held.close()
+
+
+@pytest.mark.parametrize("worker", ["w", None])
+@pytest.mark.parametrize("last", [False, True])
+async def test_the_quick_way_of_one_step_writes_what_the_general_one_does(postgres: Postgres, worker: str | None, last: bool) -> None:
+    """Decision 23: `apply_step` and `apply` leave the same rows, whatever the step's end and whatever follows from it."""
+    held = await connect(postgres)
+    try:
+        await held.execute(
+            """
+            INSERT INTO catalog (path, version, name, content, content_hash) VALUES ('p', 1, 'p', '', '');
+            INSERT INTO execution (execution_id, catalog_id, path, version, status, revision, state, payload, workload, start_time)
+            SELECT n, 1, 'p', 1, 'RUNNING', 5, '{}', '{}', '{}', now() FROM generate_series(1, 2) n;
+            INSERT INTO command (execution_id, command_id, run_id, step, kind, pool, status, fence, worker_id, lease_until)
+            SELECT n, 1, 1, 's', 'python', 'default', 'running', 2, 'w', now() FROM generate_series(1, 2) n;
+            """
+        )
+        now = await held.fetchval("SELECT now()")
+
+        def rows(eid: int) -> tuple[tuple[object, ...], ...]:
+            status, error = ("FAILED", '{"message": "no"}') if last else ("RUNNING", None)
+            moved = (eid, 5, status, '{"a": 1}', error, None if last else now, now)
+            ended = (eid, 1, 2, "failed" if last else "done", None if last else "[1]", error, 3, None if last else now)
+            later = now + LEASE if worker is None else None
+            issued = (eid, 2, 2, "t", 7, "shell", "own", '{"args": {}}', worker, 4, later, worker is None)
+            return moved, ended, (None,) * 12 if last else issued, (eid, 9, 10, '[["call.done"], ["step.exit"]]')
+
+        async with held.transaction():
+            # One transaction, so that its time is the same for both.
+            moved, ended, issued, happened = rows(1)
+            nothing: list[object] = []
+            given = [None, [moved], [ended], None if last else [issued], [happened], *[None] * 5, nothing, nothing, nothing, LEASE]
+            await held.fetch(store.queries()["apply"], *given)
+            await held.fetch(store.queries()["apply_step"], *step_of(*rows(2)))
+        for table, key in (("execution", "execution_id"), ("command", "command_id"), ("history", "seq")):
+            found = {eid: await held.fetch(f"SELECT * FROM {table} WHERE execution_id = $1 ORDER BY {key}", eid) for eid in (1, 2)}
+            slow, quick = ([{**dict(row), "execution_id": 0, "start_time": 0, "created_at": 0} for row in found[eid]] for eid in (1, 2))
+            assert slow == quick, table
+            assert len(slow) == (2 if table == "command" and not last else 1)
     finally:
         await held.close()
 
