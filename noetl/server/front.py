@@ -1,12 +1,13 @@
 """What is in front of uvicorn's protocol: requests that every step makes are read and answered here, at a fraction of what they cost there.
 
-A connection is ours from its first request to the first one that is not plain; from that one on it is uvicorn's.
+A connection is uvicorn's from a request that is not plain until that one is answered.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
 
@@ -38,8 +39,8 @@ class Front(asyncio.Protocol):
         self._loop = _loop or asyncio.get_running_loop()
         self._gate = cast(Gate, config.app)
         self._state = server_state
-        self._others = partial(HttpToolsProtocol, config, server_state, app_state, self._loop)
-        self._inner: HttpToolsProtocol | None = None
+        self._others = partial(Other, self._taken_back, config, server_state, app_state, self._loop)
+        self._inner: Other | None = None
         self._transport: asyncio.Transport | None = None
         self._heads: dict[bytes, tuple[Direct, int]] = {}
         self._received = b""
@@ -174,7 +175,7 @@ class Front(asyncio.Protocol):
         return found
 
     def _hand_over(self) -> None:
-        """From this request on the connection is uvicorn's."""
+        """Until this request is answered the connection is uvicorn's."""
         assert self._transport is not None
         self._idle.close()
         self._state.connections.discard(cast(HttpToolsProtocol, self))
@@ -182,6 +183,45 @@ class Front(asyncio.Protocol):
         self._inner.connection_made(self._transport)
         received, self._received = self._received, b""
         self._inner.data_received(received)
+
+    def _taken_back(self) -> None:
+        """Uvicorn has read and answered all that it was given."""
+        self._inner = None
+        self._state.connections.add(cast(HttpToolsProtocol, self))
+        self._idle.set(self._patience)
+
+
+class Other(HttpToolsProtocol):
+    """Uvicorn's protocol; `done` is called once it has nothing left to read or to answer and its connection goes on."""
+
+    def __init__(self, done: Callable[[], None], *given: Any) -> None:
+        super().__init__(*given)
+        self._done = done
+        self._at_rest = False
+
+    def data_received(self, data: bytes) -> None:
+        """Take in a part of a request."""
+        self._at_rest = False
+        super().data_received(data)
+
+    def on_message_complete(self) -> None:
+        """All of a request is there."""
+        super().on_message_complete()
+        self._at_rest = True
+
+    def on_message_begin(self) -> None:
+        """Another request begins."""
+        self._at_rest = False
+        super().on_message_begin()
+
+    def on_response_complete(self) -> None:
+        """A request is answered."""
+        last = self._at_rest and not self.pipeline and self.cycle.keep_alive and not self.transport.is_closing()
+        super().on_response_complete()
+        if last:
+            self._unset_keepalive_if_required()
+            self.connections.discard(self)
+            self._done()
 
 
 class Call:

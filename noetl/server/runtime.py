@@ -41,8 +41,8 @@ EPOCH = 1_704_067_200_000
 CLOCKS_APART = 300.0
 """Seconds that the clocks of two servers may be apart, where an id is taken for a time."""
 
-RINGS = 32
-"""How many rings of one transition a pool gets: a worker that hears one claims all that it has slots for, and goes on while any wait."""
+RINGS, SHARE = 32, 8
+"""A commit rings once for 8 commands of a pool, but no more than 32 times: a worker that hears one claims all that it has slots for."""
 
 
 class Runtime:
@@ -83,6 +83,7 @@ class Runtime:
         self.pauses = Pauses(self)
         self.sweeper = Sweeper(self)
         self.waiting: set[str] = set()
+        self._rung: dict[str, list[tuple[str, int, int]]] = {}
         self.leaving = Leaving(settings.leave_seconds, settings.leave_limit)
         self.stopping = asyncio.Event()
         self._node = random.SystemRandom().randrange(4096)
@@ -134,11 +135,24 @@ class Runtime:
             by_pool.setdefault(command[0], []).append(command)
         for _, execution_id, command_id in by_pool.pop(ENGINE, ()):
             self.children.begin(execution_id, command_id)
-        for pool in by_pool:
+        if self.bus is not None and by_pool and not self._rung:
+            asyncio.get_running_loop().call_soon(self._publish)
+        for pool, found in by_pool.items():
             self.waiting.add(pool)
             self.listeners.ring(pool)
+            self._rung.setdefault(pool, []).extend(found)
+
+    def ring_on(self, pool: str) -> None:
+        """Wake another worker: one that has asked was given all it has room for."""
         if self.bus is not None:
-            self.spawn(self.bus.ring([command for rung in by_pool.values() for command in rung[:RINGS]]))
+            self.spawn(self.bus.ring([(pool, 0, 0)]))
+
+    def _publish(self) -> None:
+        """Ring over NATS for what a commit has left waiting, once for a few commands: a worker that cannot take more has it rung on."""
+        rung, self._rung = self._rung, {}
+        if self.bus is not None:
+            wanted = [command for found in rung.values() for command in found[: min(RINGS, -(-len(found) // SHARE))]]
+            self.spawn(self.bus.ring(wanted))
 
     def moved(self, execution: Execution, revoked: bool) -> None:
         """Tell whoever watches an execution that it has moved on, and workers when commands of it were revoked."""

@@ -239,6 +239,8 @@ async def _claim(runtime: Runtime, worker_id: str, pool: str, most: int, seconds
         while True:
             rung.news.clear()
             rows = await _claim_now(runtime, worker_id, pool, most)
+            if len(rows) == most:
+                runtime.ring_on(pool)
             left = deadline - time.monotonic()
             if rows or left <= 0 or runtime.listeners.closed:
                 return rows
