@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from noetl.engine.memo import FIRST, Paging, SinkPoint
 from noetl.engine.state import LoopState
 from noetl.engine.value import Value
+from noetl.record import record
 
 Json = Any
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Start:
     """The execution begins with this payload."""
 
@@ -21,7 +22,7 @@ class Start:
     payload: Mapping[str, Json]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Point:
     """Where an execution goes on that continues another: a step that is entered with these args, or a loop's run with what it has left."""
 
@@ -32,7 +33,7 @@ class Point:
     loop: LoopState | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Continue:
     """The execution begins where an earlier one ended; the state that comes with it has the earlier one's counters."""
 
@@ -41,7 +42,7 @@ class Continue:
     points: tuple[Point, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Done:
     """A command's tool call succeeded. What its command carried comes with it; for a sink, what the step's call gave comes with it too:
     `response`, or `problem` where it failed.
@@ -62,7 +63,7 @@ class Done:
     problem: Mapping[str, Json] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Failed:
     """A command's tool call failed; `result` is what the tool got before, if anything."""
 
@@ -80,7 +81,7 @@ class Failed:
     sink: SinkPoint | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Withdrawn:
     """These many waiting commands of each run were cancelled after a failure, before any worker had them: what the state has as `owed`."""
 
@@ -89,14 +90,14 @@ class Withdrawn:
     counts: Mapping[int, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Wake:
     """The moment came that an earlier outcome asked for as `wake`."""
 
     at: float
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Cancel:
     """Somebody asked for the execution to end now."""
 
@@ -104,7 +105,7 @@ class Cancel:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Pause:
     """Somebody asked that nothing new be started; `by` is the parent execution where that one was paused."""
 
@@ -113,7 +114,7 @@ class Pause:
     by: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Resume:
     """Somebody asked a paused execution to go on."""
 
@@ -121,7 +122,7 @@ class Resume:
     by: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Broken:
     """The engine could not evaluate the routing of a step within its limits: that step's run fails, unhandled."""
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from noetl.record import record
 
 Json = Any
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Paging:
     """Where a pagination is: this call's number from 1, what its rule has put over the tool's config, the pages collected before."""
 
@@ -22,7 +23,7 @@ FIRST = Paging()
 """The first call."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SinkPoint:
     """What goes on once a sink is done: the command whose result it writes, the event and the rule that it belongs to, its place there.
 

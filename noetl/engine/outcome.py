@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, NamedTuple
 
 from noetl.engine.memo import FIRST, Paging, SinkPoint
 from noetl.engine.state import State
 from noetl.engine.value import Value
+from noetl.record import record
 
 Json = Any
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Command:
     """Work for a worker. `args` are those of the transition (loop items find theirs in their loop); `loop_results` names a loop's run.
 
@@ -33,7 +34,7 @@ class Command:
     sink: SinkPoint | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Page:
     """A value that a call of a pagination collected; `number` is the call's, `item` the loop's item."""
 
@@ -58,7 +59,7 @@ class Event(NamedTuple):
     error: Mapping[str, Json] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Finish:
     """A command's end. `result` replaces what the tool returned where a rule's `result` says so."""
 
@@ -68,7 +69,7 @@ class Finish:
     error: Mapping[str, Json] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Variable:
     """A variable's new value, also as JSON text, and where it came from."""
 
@@ -78,7 +79,7 @@ class Variable:
     raw: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LoopRow:
     """A loop's counts as they are now. `items` and `args` only when it opens, `result` when a rule replaced the aggregate."""
 
@@ -97,7 +98,7 @@ class LoopRow:
     result: Value | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Outcome:
     """Everything that follows from one input.
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
+
+from noetl.record import record
 
 Json = Any
 Status = Literal["RUNNING", "PAUSED", "COMPLETED", "FAILED", "CANCELLED"]
 TERMINAL: frozenset[str] = frozenset({"COMPLETED", "FAILED", "CANCELLED"})
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LoopState:
     """How far a loop is. `cursor` counts the items that were issued, `live` those of them that are not finished; `limit` 0 means no limit.
 
@@ -50,7 +52,7 @@ class LoopState:
         return LoopState(self.total, self.limit, self.cursor, self.live - number, self.done, self.failed, self.redo)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Run:
     """One entry into a step that is not finished. `fired` are the rules that fired at `step.enter`; `suspended` is a loop whose end waits
     for a sink; `until` is when the whole run is out of time.
@@ -78,7 +80,7 @@ class Run:
         return Run(self.id, self.step, self.routed, self.fired, self.loop, True, self.until)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Left:
     """What an execution that did not complete leaves undone: a run that did not end well, or, with args, a step that was not entered.
 
@@ -91,7 +93,7 @@ class Left:
     loop_results: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Paused:
     """Since when an execution is paused, why, and by which parent execution if not by a person."""
 
@@ -100,7 +102,7 @@ class Paused:
     by: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class State:
     """An execution between two inputs. The counters make ids: the same inputs give the same ids.
 

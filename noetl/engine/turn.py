@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from noetl.engine.outcome import Command, Event, Finish, LoopRow, Outcome, Page, Variable
@@ -13,6 +12,7 @@ from noetl.engine.scope import Known, View
 from noetl.engine.state import Left, Run, State
 from noetl.engine.value import Value, dumps
 from noetl.errors import NoetlError
+from noetl.record import record
 
 Json = Any
 MAX_VARIABLE = 16 * 1024 * 1024
@@ -34,7 +34,7 @@ class IllegalInput(NoetlError):
     http_status = 409
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Entry:
     """A step that is about to be entered."""
 

@@ -13,13 +13,14 @@ from noetl.engine.plan import Plan
 from noetl.engine.scope import Known
 from noetl.engine.state import State
 from noetl.engine.value import Value
+from noetl.record import record
 
 Json = Any
 INLINE = 64 * 1024
 """Results up to this many bytes are kept in memory, and evaluated in this process."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Issued:
     """What a report needs to know of the command that it is about."""
 
@@ -34,7 +35,7 @@ class Issued:
     sink: SinkPoint | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LoopInfo:
     """What an item's command needs to know of its loop."""
 
@@ -44,7 +45,7 @@ class LoopInfo:
     iterator: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Given:
     """What a call gave that a sink is to write: its result, or its error."""
 

@@ -6,13 +6,13 @@ import asyncio
 import hmac
 import logging
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
 from starlette.requests import ClientDisconnect
 
 from noetl.errors import NoetlError, TooLarge, Unauthorized
+from noetl.record import record
 from noetl.server.leaving import Leaving
 from noetl.settings import Secret
 
@@ -39,7 +39,7 @@ class Asked:
         self.hung_up: Callable[[], Awaitable[None]] = _never
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Answer:
     """What a request is answered with. `last`: the connection ends with it."""
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from noetl.playbook.model import Json, Tool
+from noetl.record import record
 
 Key = tuple[str, int, int]
 """Execution id, command id, fence: one lease of one command."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Job:
     """One tool call to make.
 
@@ -46,14 +47,14 @@ class Job:
     stored: tuple[tuple[tuple[str, ...], str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Done:
     """The tool returned: its result as JSON text."""
 
     result_json: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Large:
     """The tool returned: its result as JSON text is in a file."""
 
@@ -61,7 +62,7 @@ class Large:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Failed:
     """The tool failed: the mapping that templates see as `error`, and what it had got before that."""
 

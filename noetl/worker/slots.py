@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from noetl.record import record
 from noetl.worker.job import Job, Key, Outcome
 
 Json = Any
@@ -34,7 +35,7 @@ class Taken:
     suspect: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Finished:
     """A command that is over, to be reported."""
 
