@@ -12,5 +12,5 @@ _made: Callable[[type], type] = dataclass(slots=True, unsafe_hash=True)
 
 @dataclass_transform(frozen_default=True)
 def record(cls: type[T]) -> type[T]:
-    """Make a dataclass that nobody may change. The type checker sees to it: one that is frozen at run time takes three times as long to make."""
+    """Make a dataclass that nobody may change. The type checker sees to it: one frozen at run time takes three times as long to make."""
     return _made(cls)

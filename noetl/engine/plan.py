@@ -13,6 +13,7 @@ from noetl.playbook import program
 from noetl.playbook.expression import Templates, is_plain, is_template, syntax_error
 from noetl.playbook.model import Call, Collect, Fail, Json, Log, Next, Page, Playbook, Result, Rule, Set, Step, Target
 from noetl.playbook.own_file import works_on_own_file
+from noetl.playbook.sinks import sinks_of
 from noetl.playbook.uses import names
 
 Uses = frozenset[tuple[str, str | None]]
@@ -20,6 +21,8 @@ EVENTS = ("step.enter", "call.done", "call.error", "step.exit", "loop.done")
 AGGREGATE_NAMES = frozenset({"response", "result", "this"})
 EVENT_PAYLOAD: Uses = frozenset({("event", "payload"), ("event", None)})
 NOTHING: Uses = frozenset()
+NO_RULE = -1
+"""In place of a rule's number: what a step does at an event without any."""
 DEFAULT_POOL = "default"
 """The pool in which steps run, unless they or their playbook say otherwise."""
 
@@ -53,6 +56,8 @@ class StepPlan:
         self.own_plain = is_plain([*_own_templates(step, step.rules)])
         self.pool = step.pool or plan.playbook.pool or DEFAULT_POOL
         self.reads_event_payload = not self.own.isdisjoint(EVENT_PAYLOAD)
+        self.silent = not (step.rules or step.vars or step.retry or sinks_of(step, NO_RULE))
+        """Whether nothing is done at any of its events."""
 
     @property
     def passes(self) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, assert_never
 
 from noetl.engine import pages, retry, sinks
-from noetl.engine.plan import StepPlan
+from noetl.engine.plan import NO_RULE, StepPlan
 from noetl.engine.turn import Entry, Turn, VariableTooLarge
 from noetl.engine.value import Value
 from noetl.engine.visit import Visit, scope_of
@@ -16,7 +16,6 @@ from noetl.playbook.error_classes import is_of
 from noetl.playbook.model import Call, Collect, Fail, Log, Next, Page, Result, Retry, Rule, Set, Sink, StepRetry, Target
 
 Json = Any
-NO_RULE = -1
 
 
 def occur(turn: Turn, visit: Visit, event: str) -> bool:
@@ -25,6 +24,8 @@ def occur(turn: Turn, visit: Visit, event: str) -> bool:
     Return whether the invocation goes on here; False when a sink has to be done first, or the tool is called again.
     """
     plan = turn.step(visit.run)
+    if plan.silent:
+        return True
     found = _match(turn, visit, event, plan) if plan.rules_at[event] else None
     if event == "call.error" and plan.step.retry is not None and _repeats(turn, visit, plan.step.retry, found):
         return False

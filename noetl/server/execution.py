@@ -143,6 +143,8 @@ class Execution:
 
     def _interrupted(self, outcome: Outcome, overrides: Mapping[int, Value], results: Mapping[int, Value]) -> None:
         """Keep what sinks are to write, as long as they are not done."""
+        if not self.given and all(command.sink is None for command in outcome.commands):
+            return
         errors = {finish.command: finish.error for finish in outcome.finished}
         kept: dict[int, Given] = {}
         for command in outcome.commands:

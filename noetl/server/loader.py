@@ -6,6 +6,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from noetl.engine import loops
@@ -149,13 +150,9 @@ class Loader:
 
     async def names(self, execution: Execution, uses: Uses) -> None:
         """Read the step results and variables that are used and not in memory."""
-        roots = {root for root, _ in uses}
-        steps = {root for root in roots if root in execution.plan.step_names}
-        steps |= {attribute for root, attribute in uses if root == "steps" and attribute in execution.plan.step_names}
-        if ("steps", None) in uses:
-            steps |= execution.plan.step_names
+        steps, others = needed(execution.plan.step_names, uses)
         await self.results(execution, [step for step in steps if not execution.has(step)])
-        if execution.variables is None and (roots - steps - RESERVED):
+        if execution.variables is None and others:
             if execution.complete:
                 execution.variables = {}
             else:
@@ -164,12 +161,8 @@ class Loader:
 
     def has(self, execution: Execution, uses: Uses) -> bool:
         """Whether the step results and variables that are used are in memory."""
-        roots = {root for root, _ in uses}
-        steps = {root for root in roots if root in execution.plan.step_names}
-        steps |= {attribute for root, attribute in uses if root == "steps" and attribute in execution.plan.step_names}
-        if ("steps", None) in uses:
-            steps |= execution.plan.step_names
-        known = execution.variables is not None or execution.complete or not (roots - steps - RESERVED)
+        steps, others = needed(execution.plan.step_names, uses)
+        known = execution.variables is not None or execution.complete or not others
         return known and all(execution.has(step) for step in steps)
 
     async def results(self, execution: Execution, steps: Sequence[str]) -> None:
@@ -306,6 +299,17 @@ class Loader:
             if isinstance(given, Done) and given.result.size > INLINE and not is_trivial(execution.plan, execution.state, given.run):
                 return False
         return plain
+
+
+@lru_cache(maxsize=4096)
+def needed(step_names: frozenset[str], uses: Uses) -> tuple[tuple[str, ...], bool]:
+    """Return the steps whose results are used, and whether anything else is that has to be read."""
+    roots = {root for root, _ in uses}
+    steps = {root for root in roots if root in step_names}
+    steps |= {attribute for root, attribute in uses if root == "steps" and attribute in step_names}
+    if ("steps", None) in uses:
+        steps |= step_names
+    return tuple(steps), bool(roots - steps - RESERVED)
 
 
 def _steps(uses: Uses) -> set[str | None]:
