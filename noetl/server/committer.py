@@ -276,7 +276,7 @@ class Committer:
                 pending.future.set_result(RECORDED if isinstance(pending, Report) else status)
         for handout, _ in write.handed:
             handout.leased = True
-            handout.settled.set()
+            handout.settle()
         waiting = write.waiting
         if waiting:
             self._ring(waiting)

@@ -139,9 +139,9 @@ class Front(asyncio.Protocol):
             return
         self._received = received[end + 4 + size :] if missing else b""
         self._idle.lift()
-        self._call = call = Call(self, self._gate, Asked(received[end + 4 : end + 4 + size]))
+        self._call = call = Call(self, received[end + 4 : end + 4 + size])
         self._state.total_requests += 1
-        task = self._loop.create_task(call.answer(handle))
+        task = self._loop.create_task(call.answer(self._gate, handle))
         self._state.tasks.add(task)
         task.add_done_callback(self._state.tasks.discard)
 
@@ -224,25 +224,26 @@ class Other(HttpToolsProtocol):
             self._done()
 
 
-class Call:
+class Call(Asked):
     """One request on its way to its answer."""
 
-    def __init__(self, front: Front, gate: Gate, asked: Asked) -> None:
+    can_be_early = True
+
+    def __init__(self, front: Front, body: bytes) -> None:
+        super().__init__(body)
         self._front: Front | None = front
-        self._gate = gate
-        self._asked = asked
         self._begun = False
-        self._gone = asyncio.Event()
-        asked.early, asked.hung_up = self._early, self._hung_up
+        self._gone: asyncio.Event | None = None
 
     def gone(self) -> None:
         """Whoever asked has hung up."""
         self._front = None
-        self._gone.set()
+        if self._gone is not None:
+            self._gone.set()
 
-    async def answer(self, handle: Direct) -> None:
+    async def answer(self, gate: Gate, handle: Direct) -> None:
         """Work the answer out and send it."""
-        answer = await self._gate.answered(handle, self._asked)
+        answer = await gate.answered(handle, self)
         front, self._front = self._front, None
         if front is None:
             return
@@ -252,7 +253,7 @@ class Call:
             front.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(answer.body), answer.body))
         front.answered(answer.last or (self._begun and answer.status != 200))
 
-    def _early(self, part: bytes) -> bool:
+    def early(self, part: bytes) -> bool:
         """Send JSON ahead of the answer, in one piece with its status; return False where that is not possible, or no longer."""
         if self._front is None or self._begun or len(part) > MOST_FORETOLD or not part.isascii() or b"\n" in part or b"\r" in part:
             return False
@@ -260,8 +261,11 @@ class Call:
         self._front.write(STATUS_LINE[200] + _EARLY + part + b"\r\n\r\n")
         return True
 
-    async def _hung_up(self) -> None:
-        await self._gone.wait()
+    async def hung_up(self) -> None:
+        """Return when the caller is gone."""
+        self._gone = self._gone or asyncio.Event()
+        if self._front is not None:
+            await self._gone.wait()
 
 
 def _head(answer: Answer, rest: bytes) -> bytes:

@@ -22,21 +22,35 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
-async def _never() -> None:
-    await asyncio.Event().wait()
-
-
 class Asked:
-    """A request that goes past the app. `hung_up` returns when the caller is gone.
+    """A request that goes past the app."""
 
-    `early` sends JSON ahead of the answer, in one piece with its status, and returns False where that is no longer possible; None where it
-    never was.
-    """
+    can_be_early = False
+    """Whether anything can be sent ahead of the answer at all."""
 
     def __init__(self, body: bytes) -> None:
         self.body = body
-        self.early: Callable[[bytes], bool] | None = None
-        self.hung_up: Callable[[], Awaitable[None]] = _never
+
+    def early(self, _part: bytes) -> bool:
+        """Send JSON ahead of the answer, in one piece with its status; return False where that is not possible, or no longer."""
+        return False
+
+    async def hung_up(self) -> None:
+        """Return when the caller is gone."""
+        await asyncio.Event().wait()
+
+
+class _Listening(Asked):
+    """A request whose caller is heard through ASGI."""
+
+    def __init__(self, body: bytes, receive: Receive) -> None:
+        super().__init__(body)
+        self._receive = receive
+
+    async def hung_up(self) -> None:
+        """Return when the caller is gone."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
 
 
 @record
@@ -118,9 +132,7 @@ class Gate:
             if handle is None:
                 await self._app(scope, limited, watched)
             else:
-                asked = Asked(await _body(limited))
-                asked.hung_up = lambda: _hung_up(receive)
-                await _send(send, await self.answered(handle, asked))
+                await _send(send, await self.answered(handle, _Listening(await _body(limited), receive)))
         except NoetlError as error:
             if started:
                 raise
@@ -193,11 +205,6 @@ async def _send(send: Send, answer: Answer) -> None:
     own = (b"content-length", b"%d" % len(answer.body))
     await send({"type": "http.response.start", "status": answer.status, "headers": [*answer.headers, own]})
     await send({"type": "http.response.body", "body": answer.body})
-
-
-async def _hung_up(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 async def _body(receive: Receive) -> bytes:

@@ -32,7 +32,7 @@ class Parked:
         """Answer a worker's request now; one that was just given a command gets it."""
         if (handout := self._by_pool.get(pool, {}).get(worker_id)) is not None:
             handout.free = 0
-            handout.settled.set()
+            handout.settle()
 
     def close(self) -> None:
         """Answer everybody: the server stops."""
@@ -40,7 +40,7 @@ class Parked:
         for handouts in self._by_pool.values():
             for handout in handouts.values():
                 handout.free = 0
-                handout.settled.set()
+                handout.settle()
 
     async def wait(self, handout: Handout, seconds: float, hung_up: Callable[[], Awaitable[None]]) -> bool:
         """Wait until a command is leased to the worker, or for so long; return whether the worker is still there.
@@ -52,18 +52,19 @@ class Parked:
         handouts = self._by_pool.setdefault(handout.pool, {})
         if (earlier := handouts.pop(handout.worker_id, None)) is not None:
             earlier.free = 0
-            earlier.settled.set()
+            earlier.settle()
         handouts[handout.worker_id] = handout
+        settled = handout.settled = asyncio.Event()
         gone = asyncio.ensure_future(hung_up())
-        gone.add_done_callback(lambda _: handout.settled.set())
+        gone.add_done_callback(lambda _: settled.set())
         try:
-            await wait(handout.settled, seconds)
+            await wait(settled, seconds)
             # A command that is already meant for this worker is committed, or taken back, in a moment.
             while True:
-                handout.settled.clear()
+                settled.clear()
                 if handout.free > 0 or not handout.commands or handout.leased:
                     break
-                await handout.settled.wait()
+                await settled.wait()
             return not gone.done()
         finally:
             handout.free = 0

@@ -35,20 +35,25 @@ class Handout:
     """A worker's free slots: commands that follow from its reports may be leased to it in the answer.
 
     `told` has what it will be told of them: that is put together while the database commits. `early` sends it ahead, of those in `shown`,
-    so that the worker makes them ready. `settled` is set when a commit that was to lease some is over, `leased` tells that they are.
-    `offered` is when that was decided, by the monotonic clock.
+    so that the worker makes them ready. `settled`, where a worker waits, is set when a commit that was to lease some is over, `leased`
+    tells that they are. `offered` is when that was decided, by the monotonic clock.
     """
 
     worker_id: str
     pool: str
     free: int
-    settled: asyncio.Event = field(default_factory=asyncio.Event)
+    settled: asyncio.Event | None = None
     leased: bool = False
     offered: float = 0.0
     early: Callable[[bytes], bool] | None = None
     shown: set[tuple[int, int]] = field(default_factory=set)
     commands: list[tuple[int, int]] = field(default_factory=list)
     told: dict[tuple[int, int], orjson.Fragment] = field(default_factory=dict)
+
+    def settle(self) -> None:
+        """Wake whoever waits for a command of this worker."""
+        if self.settled is not None:
+            self.settled.set()
 
 
 @dataclass
@@ -267,7 +272,7 @@ class Write:
             # What is worked out anew may be another command of that number: it is told in full.
             handout.shown.discard((self.execution.id, command))
             handout.told.pop((self.execution.id, command), None)
-            handout.settled.set()
+            handout.settle()
 
     @property
     def waiting(self) -> list[tuple[str, int, int]]:

@@ -22,7 +22,7 @@ from noetl.worker.api import Api
 from noetl.worker.claims import Claims
 from noetl.worker.files import Files
 from noetl.worker.heartbeat import Heard, Heartbeat
-from noetl.worker.job import Failed, Job, Key, Outcome
+from noetl.worker.job import Failed, Job, Key, Large, Outcome
 from noetl.worker.playbooks import Playbooks
 from noetl.worker.reports import Reports
 from noetl.worker.results import Results, until_away
@@ -199,13 +199,19 @@ class Worker:
         # What has lost a worker before is announced before it begins, so that what only waited its turn is not held against it.
         job, until = taken.job, 0.0 if taken.suspect else taken.sure + self._beat
         if not job.stored:
-            return await self._results.send(job.key, await self._run(job, until), lambda: job.key in self._slots.running)
+            return await self._sent(job.key, await self._run(job, until))
         with self._results.files(job) as files:
             try:
                 job = await until_away(partial(self._results.bring, job, files), lambda: job.key in self._slots.running)
             except NoetlError as error:
                 return Failed({"message": error.message, "type": error.code})
-            return await self._results.send(job.key, await self._run(job, until), lambda: job.key in self._slots.running)
+            return await self._sent(job.key, await self._run(job, until))
+
+    async def _sent(self, key: Key, outcome: Outcome) -> Outcome:
+        """Send a large result ahead of its report."""
+        if not isinstance(outcome, Large):
+            return outcome
+        return await self._results.send(key, outcome, lambda: key in self._slots.running)
 
     async def _run(self, job: Job, until: float) -> Outcome:
         path = self._sandbox.own_file(job)

@@ -64,10 +64,8 @@ class Results:
             await self._api.download(url, file)
         return file
 
-    async def send(self, key: Key, outcome: Outcome, live: Callable[[], bool]) -> Outcome:
+    async def send(self, key: Key, outcome: Large, live: Callable[[], bool]) -> Outcome:
         """Send a large result ahead of its report, for as long as its lease is live; what the server refuses is a failure."""
-        if not isinstance(outcome, Large):
-            return outcome
         file = open(outcome.file, "rb")  # noqa: ASYNC230, PTH123, SIM115 - a file of this machine, written a moment ago
         try:
             async with self._passing:

@@ -75,7 +75,7 @@ async def claimed(runtime: Runtime, asked: Asked) -> bytes:
     document = decoded(asked.body)
     worker_id, pool = text_of(document, "worker_id"), text_of(document, "pool")
     if "park" in document:
-        handout = Handout(worker_id, pool, 1, early=asked.early if document.get("foretell") else None)
+        handout = Handout(worker_id, pool, 1, early=asked.early if asked.can_be_early and document.get("foretell") else None)
         return await _parked(runtime, handout, number_of(document, "park", 0), asked)
     most = max(1, min(int(number_of(document, "most", 1)), MOST))
     rows = await _claim(runtime, worker_id, pool, most, min(number_of(document, "wait", 0), LONGEST_POLL))
@@ -103,7 +103,7 @@ async def reported(runtime: Runtime, asked: Asked) -> bytes:
         worker_id,
         text_of(header, "pool"),
         max(0, min(int(number_of(header, "free", 0)), MOST)),
-        early=asked.early if header.get("foretell") else None,
+        early=asked.early if asked.can_be_early and header.get("foretell") else None,
     )
     now = time.time()
     pending = [_report(entry, blob, now, handout) for entry, blob in zip(header["reports"], blobs, strict=True)]
