@@ -21,15 +21,19 @@ SELECT e.execution_id, e.path, e.status,
        (SELECT string_agg(DISTINCT c.step || ' ' || c.status || ' ' || c.pool, ', ') FROM command c
         WHERE c.execution_id = e.execution_id AND c.status IN ('waiting', 'running')) AS commands
 FROM execution e WHERE e.end_time IS NULL"""
+# The ends of calls. A sink that fails is its call's error, too: what follows a `sink.failed` is no second end.
+CALLS = """(
+    SELECT e.* FROM event e WHERE e.command_id IS NOT NULL AND (e.event_type = 'call.done' OR (
+        e.event_type = 'call.error' AND NOT EXISTS (
+            SELECT 1 FROM event s WHERE s.execution_id = e.execution_id AND s.seq = e.seq - 1 AND s.event_type = 'sink.failed'))))"""
 # What must not be found, by what it would mean.
 FORBIDDEN = {
-    "a result was recorded more than once": """
-        SELECT execution_id, command_id, count(*) AS times FROM event
-        WHERE event_type IN ('call.done', 'call.error') AND command_id IS NOT NULL
+    "a result was recorded more than once": f"""
+        SELECT execution_id, command_id, count(*) AS times FROM {CALLS} e
         GROUP BY execution_id, command_id HAVING count(*) > 1""",
-    "a command is done and its event is missing, or the other way round": """
+    "a command is done and its event is missing, or the other way round": f"""
         SELECT c.execution_id, c.command_id, c.step, c.status, e.event_type FROM command c
-        LEFT JOIN event e ON e.execution_id = c.execution_id AND e.command_id = c.command_id AND e.event_type IN ('call.done', 'call.error')
+        LEFT JOIN {CALLS} e ON e.execution_id = c.execution_id AND e.command_id = c.command_id
         WHERE c.kind NOT LIKE 'sink:%' AND (c.status = 'done' AND e.event_type IS DISTINCT FROM 'call.done'
            OR c.status = 'failed' AND e.event_type IS DISTINCT FROM 'call.error')""",
     "an item of a loop is done more than once": """

@@ -215,7 +215,7 @@ RETURNING c.execution_id, c.command_id, c.run_id, c.step, c.item, c.fence, c.att
 -- Nothing that workers say of their leases waits for a lock (SKIP LOCKED). Whoever has a command's row locked ends it, or takes it away:
 -- then there is nothing to extend. Or it is a server that was stopped in its transaction, which PostgreSQL ends after 5 s: then the next
 -- heartbeat extends, long before the lease is over. Waiting would keep all other leases of this worker, and a connection, until then.
--- What is locked counts as held.
+-- What is locked counts as held, but is not `extended`: whoever has it locked may be taking it away, so nothing must begin on that word.
 WITH held AS MATERIALIZED (
     SELECT c.execution_id, c.command_id, c.fence
     FROM unnest($2::bigint[], $3::integer[], $4::integer[]) AS h(execution_id, command_id, fence)
@@ -230,7 +230,8 @@ WITH held AS MATERIALIZED (
     UPDATE command c SET lease_until = now() + $5::interval, unlisted = 0 FROM free
     WHERE c.execution_id = free.execution_id AND c.command_id = free.command_id
 )
-SELECT execution_id, command_id, fence FROM held
+SELECT held.execution_id, held.command_id, held.fence, free.command_id IS NOT NULL AS extended
+FROM held LEFT JOIN free ON free.execution_id = held.execution_id AND free.command_id = held.command_id
 
 -- name: heartbeat_unlisted
 -- Count the leases of this worker that it does not list.

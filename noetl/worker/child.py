@@ -138,8 +138,9 @@ class Child:
         self._leased(job)
 
     def _leased(self, job: dict[str, Any]) -> None:
-        if job["until"] is not None and time.monotonic() > job["until"]:
-            self._fetch(job, "lease", "")
+        """Ask for the lease, as long as the moment has passed until which the job may begin on the last word on it."""
+        while job["until"] is not None and time.monotonic() > job["until"]:
+            job["until"] = self._fetch(job, "lease", "")
 
     def _run(self, job: dict[str, Any], secrets: set[str]) -> tuple[bytes | None, ToolError | None]:
         """Return the result's JSON text and the failure; either may be None, a failure may come with a result."""
@@ -191,6 +192,8 @@ class Child:
         call = self._as_call(job, kind, config, args, context, find, secrets)
         tool = _tool(job["kind"], is_sink)
         self._go(job)
+        # What comes before a call may take long, or this process may have been stopped.
+        self._leased(job)
         result = tool(call)
         return self._event_loop().run_until_complete(result) if inspect.iscoroutine(result) else result
 

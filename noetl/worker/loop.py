@@ -38,6 +38,8 @@ DRAIN = 5.0
 """Seconds that running steps have to finish once the worker is told to stop."""
 TURN = 1.0
 """Seconds within which a command that was taken ahead must begin, or is handed back."""
+UNSURE = 0.1
+"""Seconds after which a worker asks again for a lease that is just being decided about."""
 CLEAR = 600.0
 """Seconds between looks at the folders that executions left here."""
 
@@ -224,13 +226,20 @@ class Worker:
         slots = self._slots
         return {"worker_id": self.id, "held": slots.held, "draining": slots.draining, "free": slots.free, "pool": self.pool}
 
-    async def _confirmed(self, key: Key) -> None:
-        """Ask whether a lease is still ours; NotFound if not. A worker that was stopped for long must not begin what others have done."""
-        sent, described = time.monotonic(), {**self._describe(), "begun": [list(key)]}
-        answer = await self._api.post("/api/worker/heartbeat", described)
-        self._heard(answer, described["held"], sent)
-        if list(key) in answer["lost"]:
-            raise NotFound(f"execution {key[0]} command {key[1]} is no longer leased to this worker")
+    async def _confirmed(self, key: Key) -> float:
+        """Return until when a command may begin under its lease; NotFound if that is no longer ours.
+
+        A worker that was stopped for long must not begin what others have done: the answer may be as old as that, so it tells a moment.
+        """
+        while True:
+            sent, described = time.monotonic(), {**self._describe(), "begun": [list(key)]}
+            answer = await self._api.post("/api/worker/heartbeat", described)
+            self._heard(answer, described["held"], sent)
+            if list(key) in answer["lost"]:
+                raise NotFound(f"execution {key[0]} command {key[1]} is no longer leased to this worker")
+            if list(key) not in answer.get("unsure", ()):
+                return sent + self._beat
+            await asyncio.sleep(UNSURE)
 
     def _hearer(self) -> Heard:
         """Return what the heartbeat's thread calls with the server's answer."""
@@ -246,7 +255,10 @@ class Worker:
         """Take in what the server answered to a heartbeat that listed these leases and was sent at this moment."""
         for execution_id, command_id, fence in answer["lost"]:
             self._lose((execution_id, command_id, fence))
-        self._slots.confirm(((execution_id, command_id, fence) for execution_id, command_id, fence in held), sent)
+        unsure = {tuple(key) for key in answer.get("unsure", ())}
+        self._slots.confirm(
+            (key for execution_id, command_id, fence in held if (key := (execution_id, command_id, fence)) not in unsure), sent
+        )
         if answer["waiting"] and self._claims is not None:
             self._claims.ask()
         if answer["unknown"] and not self._slots.draining:

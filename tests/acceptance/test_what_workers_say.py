@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
+import asyncpg
 import pytest
 from breakable import CHAIN, Json, Pretender
 from live import Live
 from stories import python
+
+from noetl.store import postgres as store
 
 
 def test_what_a_worker_has_never_heard_of_is_not_lost_under_it(idle: Live) -> None:
@@ -37,6 +42,28 @@ def test_a_worker_whose_server_was_away_has_not_lost_its_commands(idle: Live) ->
     key = [command["execution_id"], command["command_id"], command["fence"]]
     assert pretender.beat(held=[key])["lost"] == [key]
     assert idle.sql(query, int(execution)) == [{"status": "waiting", "lost": 0}]
+    idle.api.post(f"/api/executions/{execution}/cancel")
+
+
+def test_a_lease_that_is_just_being_decided_about_is_no_lease_to_begin_under(idle: Live) -> None:
+    """Invariant 4: whoever has a command locked may be taking it away: the answer says that it is not known yet."""
+    pretender = Pretender(idle)
+    execution = idle.execute(CHAIN)
+    command = pretender.claim(execution)
+    key = [command["execution_id"], command["command_id"], command["fence"]]
+
+    async def locked() -> dict[str, Json]:
+        held = await asyncpg.connect(**store.connection(idle.postgres))
+        try:
+            async with held.transaction():
+                await held.execute("SELECT 1 FROM noetl.command WHERE execution_id = $1 FOR UPDATE", int(execution))
+                return await asyncio.to_thread(pretender.beat, held=[key], begun=[key])
+        finally:
+            await held.close()
+
+    during, after = asyncio.run(locked()), pretender.beat(held=[key], begun=[key])
+    assert (during["lost"], during["unsure"]) == ([], [key])
+    assert (after["lost"], after["unsure"]) == ([], [])
     idle.api.post(f"/api/executions/{execution}/cancel")
 
 

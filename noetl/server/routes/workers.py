@@ -127,7 +127,8 @@ async def reported(runtime: Runtime, asked: Asked) -> bytes:
 async def heartbeat(request: Request) -> Response:
     """Extend the leases that a worker lists: `{worker_id, held: [[execution, command, fence], …], draining?, free?, pool?, begun?}`.
 
-    In the answer `lost` names the leases that are no longer its own; `waiting` tells that commands of its pool wait;
+    In the answer `lost` names the leases that are no longer its own, `unsure` those of which that is being decided right now: nothing
+    must begin under such a lease before it was asked for once more. `waiting` tells that commands of its pool wait;
     `unknown` asks it to say hello again. `begun` are leases of commands that lost a worker before, and begin now.
     """
     runtime, document = runtime_of(request), await body_of(request)
@@ -153,11 +154,12 @@ async def _heard(runtime: Runtime, document: Mapping[str, Json]) -> dict[str, Js
     if gone:
         await runtime.database.run("heartbeat_not_lost", *[list(column) for column in zip(*gone, strict=True)])
     lost = [[str(eid), command, fence] for eid, command, fence in gone]
+    unsure = [[str(row["execution_id"]), row["command_id"], row["fence"]] for row in extended if not row["extended"]]
     waiting = False
     if document.get("free") and document.get("pool"):
         row = await runtime.database.row("pool_waits", document["pool"])
         waiting = bool(row and row[0])
-    return {"lost": lost, "waiting": waiting, "unknown": known is None}
+    return {"lost": lost, "unsure": unsure, "waiting": waiting, "unknown": known is None}
 
 
 @router.post("/worker/return")

@@ -52,7 +52,7 @@ async def test_a_heartbeat_does_not_wait_for_a_row_that_somebody_has_locked(pair
         await one.execute("UPDATE worker SET slots = 2")
         assert [row["worker_id"] for row in await said(other, "heartbeat_worker", "w", 2, "ready")] == ["w"]
         extended = await said(other, "heartbeat_extend", "w", *held, LEASE)
-        assert sorted(row["command_id"] for row in extended) == [1, 2], "what is locked is not lost"
+        assert sorted((row["command_id"], row["extended"]) for row in extended) == [(1, True), (2, False)], "what is locked is not lost"
         longer = await other.fetch("SELECT command_id FROM command WHERE lease_until > now() + interval '10 s'")
         assert [row["command_id"] for row in longer] == [1]
         await said(other, "heartbeat_begun", "w", *held)

@@ -52,7 +52,8 @@ class Bench:
         source = self.credentials if kind == "credential" else self.values
         if name not in source:
             raise NotFound(f"no {kind} {name!r}")
-        return source[name]
+        found = source[name]
+        return found() if callable(found) else found
 
 
 @pytest.fixture

@@ -273,9 +273,39 @@ async def test_what_begins_late_asks_whether_its_lease_is_live(bench: Any, tmp_p
     outcome = await bench.sandbox.run(bench.job("python", {"code": code}), late)
     assert (bench.fetched, trace.read_text()) == ([("lease", "")], "x")
     assert outcome.error["type"] == "not_found"
-    bench.values[""] = True
+    bench.values[""] = time.monotonic() + 60
     assert isinstance(await bench.sandbox.run(bench.job("python", {"code": code}), late), Done)
     assert trace.read_text() == "xx"
+
+
+async def test_an_answer_about_a_lease_that_came_too_late_is_asked_for_again(bench: Any) -> None:
+    """Invariant 4: a worker may be stopped between the server's answer and the step's beginning, for longer than the lease."""
+    said = [0.0, time.monotonic() - 1, time.monotonic() + 60]
+    bench.values[""] = lambda: said.pop(0)
+    assert isinstance(await bench.sandbox.run(bench.job("python", {"code": "result = 1"}), 0.0), Done)
+    assert bench.fetched == [("lease", "")] * 3
+
+
+async def test_what_was_prepared_for_long_asks_for_its_lease_anew(bench: Any, tmp_path: Path) -> None:
+    """Invariant 4: the lease must be live when the tool is called, not when its args began to be rendered."""
+    ended, credential = tmp_path / "ended", {"password": "canary"}
+
+    def slow() -> dict[str, str]:
+        time.sleep(0.3)
+        return credential
+
+    bench.credentials["db"] = slow
+    bench.values[""] = lambda: time.monotonic() + 60
+    keychain = ({"name": "db", "kind": "credential", "config": {"credential": "db"}},)
+    code = f"open({str(ended)!r}, 'w').write(word)"
+    job = bench.job("python", {"code": code}, args={"word": "{{ keychain.db.password }}"}, keychain=keychain)
+    assert isinstance(await bench.sandbox.run(job, time.monotonic() + 0.1), Done)
+    assert bench.fetched == [("credential", "db"), ("lease", "")]
+    del bench.values[""]
+    ended.unlink()
+    late = bench.job("python", {"code": code}, args={"word": "{{ keychain.db.password }}"}, keychain=keychain)
+    assert (await bench.sandbox.run(late, time.monotonic() + 0.1)).error["type"] == "not_found"
+    assert not ended.exists()
 
 
 async def test_a_job_is_killed_though_the_zygote_is_stopped(bench: Any) -> None:
@@ -312,7 +342,7 @@ async def test_what_is_sent_ahead_runs_only_when_it_is_told_to(bench: Any, tmp_p
 
 
 async def test_nothing_is_fetched_ahead_of_the_lease(bench: Any) -> None:
-    bench.credentials["db"], bench.values[""] = {"password": "canary"}, True
+    bench.credentials["db"], bench.values[""] = {"password": "canary"}, time.monotonic() + 60
     keychain = ({"name": "db", "kind": "credential", "config": {"credential": "db"}},)
     assert value(await bench.python("result = 1")) == 1
     job = bench.job("python", {"code": "result = len(word)"}, args={"word": "{{ keychain.db.password }}"}, keychain=keychain)
