@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -117,3 +117,12 @@ def raw(text: str | None) -> Json:
 def iso(moment: datetime | None) -> str | None:
     """Return a moment as ISO text."""
     return None if moment is None else moment.isoformat()
+
+
+def moment_of(text: str) -> datetime:
+    """Return the moment that an ISO text names; in UTC where it does not say."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"{text!r} is no time", "write one like 2026-01-31T09:00:00Z") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

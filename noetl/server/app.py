@@ -14,7 +14,22 @@ from noetl import __version__
 from noetl.errors import NoetlError, NotFound, UsageError
 from noetl.server.answers import answer
 from noetl.server.gate import Asked, Gate, internal
-from noetl.server.routes import catalog, credentials, db, executions, files, health, retry, variables, why, workers
+from noetl.server.routes import (
+    catalog,
+    credentials,
+    db,
+    events,
+    executions,
+    files,
+    health,
+    prune,
+    retry,
+    steps,
+    stopping,
+    variables,
+    why,
+    workers,
+)
 from noetl.server.runtime import Runtime
 
 Direct = Callable[[Runtime, Asked], Awaitable[bytes]]
@@ -32,7 +47,7 @@ def create_app(runtime: Runtime) -> Gate:
     """Return the application of a running server."""
     api = FastAPI(title="NoETL", version=__version__, docs_url="/docs", redoc_url=None, openapi_url="/openapi.json")
     api.state.runtime = runtime
-    for module in (health, catalog, executions, retry, why, variables, credentials, workers, files, db):
+    for module in (health, catalog, executions, steps, events, stopping, prune, retry, why, variables, credentials, workers, files, db):
         api.include_router(module.router)
     api.add_exception_handler(NoetlError, _ours)
     api.add_exception_handler(HTTPException, _theirs)

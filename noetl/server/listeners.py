@@ -10,6 +10,9 @@ from contextlib import asynccontextmanager
 from noetl.engine.state import TERMINAL
 from noetl.server.execution import Execution
 
+LOOK_AGAIN = 2.0
+"""Seconds after which whoever watches an execution looks for what another server has written of it."""
+
 
 class Watch:
     """What one who waits has heard. `news` says that something happened since it was cleared, `ended` that nothing more will.
