@@ -96,6 +96,7 @@ class Child:
                 answer, stay = self._perform(job, secrets)
                 self._go(job)
             except Dropped:
+                self._channel.send(frames.frame(frames.DROPPED, b""))
                 continue
             count += 1
             self._surroundings.leave_copies()

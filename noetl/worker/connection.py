@@ -24,6 +24,8 @@ Fetch = Callable[[Job, str, str], Awaitable[Json]]
 _GRACE = 2.0
 """Seconds beyond its limit that a tool which limits itself gets, to say so."""
 _END_WITHIN = 5.0
+_DROP_WITHIN = 5.0
+"""Seconds that a process has to put down what was sent ahead: its templates may be at work, and could be for ever."""
 _log = logging.getLogger("noetl.worker.step")
 
 
@@ -49,6 +51,7 @@ class Child(asyncio.Protocol):
         self._bound = 0.0
         self._failure: Failed | None = None
         self._status: int | None = None
+        self._rested: Callable[[Child], None] | None = None
         self._exited = False
         self._hung_up = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -59,9 +62,15 @@ class Child(asyncio.Protocol):
         return not (self.leaving or self._exited or self._hung_up)
 
     def prepare(self, frame: bytes) -> None:
-        """Send a job that is perhaps to be run, or that it is not."""
+        """Send a job that is perhaps to be run."""
         assert self._transport is not None
         self._transport.write(frame)
+
+    def drop(self, rested: Callable[[Child], None]) -> None:
+        """Tell it that what was sent ahead is not to be run, and `rested` once it can take another job; kill it if it never can."""
+        self._rested = rested
+        self.prepare(frames.frame(frames.DROP, b""))
+        self._loop.call_later(_DROP_WITHIN, self._not_at_rest)
 
     async def perform(self, job: Job, frame: bytes) -> Outcome:
         """Send the job, or that the one which was prepared is to be run, and return its outcome."""
@@ -145,6 +154,10 @@ class Child(asyncio.Protocol):
             self._limit(float(orjson.loads(payload)))
         elif kind == frames.LEAVING:
             self.leaving = True
+        elif kind == frames.DROPPED:
+            rested, self._rested = self._rested, None
+            if rested is not None and self.usable:
+                rested(self)
         else:
             raise ValueError(f"a frame of kind {kind}")
 
@@ -156,6 +169,10 @@ class Child(asyncio.Protocol):
         grace = _GRACE if kind is not None and kind.limits_itself else 0.0
         self._bound = limit
         self._deadline.set(limit + grace)
+
+    def _not_at_rest(self) -> None:
+        if self._rested is not None and self.usable:
+            self.stop("killed", "was killed")
 
     def _too_long(self) -> None:
         self.stop("timeout", f"ran longer than {self._bound:g} s")

@@ -33,6 +33,8 @@ GO = 11
 """Worker to child: run what was sent ahead; the moment from which it has to ask for its lease first, as JSON."""
 DROP = 12
 """Worker to child: do not run what was sent ahead."""
+DROPPED = 13
+"""Child to worker: nothing is left of what was sent ahead; another job can come."""
 
 ERROR_LENGTH = struct.Struct("!I")
 _CHUNK = 64 * 1024

@@ -110,8 +110,7 @@ class Sandbox:
     def drop(self, key: Key) -> None:
         """Forget a job that was prepared and is not to be run. Unknown keys are ignored."""
         if (child := self._prepared.pop(key, None)) is not None and child.usable:
-            child.prepare(frames.frame(frames.DROP, b""))
-            self._idle.append(child)
+            child.drop(self._idle.append)
 
     def kill(self, key: Key) -> None:
         """Kill a job's whole process tree; `run` returns a failure of type `killed` once it is gone. Unknown keys are ignored."""
@@ -163,8 +162,9 @@ class Sandbox:
             child, frame = await self._child(), frame or self._frame(frames.JOB, job, until)
         if job.key in self._killed or self._closed:
             if child is ready:
-                child.prepare(frames.frame(frames.DROP, b""))
-            self._idle.append(child)
+                child.drop(self._idle.append)
+            else:
+                self._idle.append(child)
             return Failed({"type": "killed", "message": f"step {job.step} was killed"})
         self._running[job.key] = child
         outcome = await child.perform(job, frame)

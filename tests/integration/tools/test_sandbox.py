@@ -332,12 +332,27 @@ async def test_what_is_sent_ahead_runs_only_when_it_is_told_to(bench: Any, tmp_p
     bench.sandbox.prepare(dropped)
     await asyncio.sleep(0.2)
     bench.sandbox.drop(dropped.key)
+    await asyncio.sleep(0.2)
     bench.sandbox.prepare(job)
     await asyncio.sleep(0.2)
     assert not trace.exists()
     children = bench.sandbox.processes
     assert (value(await bench.sandbox.run(job)), trace.read_text()) == (2, "x")
     assert bench.sandbox.processes == children
+    assert value(await bench.python("result = 3")) == 3
+
+
+async def test_what_is_sent_ahead_and_never_ready_is_in_nobodys_way(bench: Any) -> None:
+    """Invariant 8: templates without an end keep the process that they are in, and no other step waits for it."""
+    assert value(await bench.python("result = 1")) == 1
+    busy = bench.sandbox.processes[1]
+    endless = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+    job = bench.job("python", {"code": "result = 1"}, args={"x": endless})
+    bench.sandbox.prepare(job)
+    bench.sandbox.drop(job.key)
+    outcome = await bench.sandbox.run(bench.job("python", {"code": "result = 2"}, timeout=3.0))
+    assert value(outcome) == 2
+    assert await gone(lambda: busy in bench.sandbox.processes, within=20)
     assert value(await bench.python("result = 3")) == 3
 
 
