@@ -140,7 +140,8 @@ class Runtime:
         for pool, found in by_pool.items():
             self.waiting.add(pool)
             self.listeners.ring(pool)
-            self._rung.setdefault(pool, []).extend(found)
+            if self.bus is not None:
+                self._rung.setdefault(pool, []).extend(found)
 
     def ring_on(self, pool: str) -> None:
         """Wake another worker: one that has asked was given all it has room for."""
