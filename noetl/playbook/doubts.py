@@ -10,7 +10,7 @@ from noetl.playbook import program
 from noetl.playbook.check import Check
 from noetl.playbook.document import Field
 from noetl.playbook.expression import is_template, syntax_error
-from noetl.playbook.mistakes import quote
+from noetl.playbook.mistakes import nearest, quote
 from noetl.playbook.model import Json
 from noetl.playbook.uses import names
 
@@ -18,6 +18,8 @@ TOOL_ONLY = {"args": "the tool", "loop_results": "the args of the step after a l
 """Names that rules, `vars` and `next` do not see, each with where it is known."""
 TEXTS = frozenset({"next", "cursor", "continuation", "marker", "href"} | {f"next_{word}" for word in ("url", "link", "cursor", "token")})
 """What an API calls the text with which the next page is asked for."""
+EVENTS = ("step.enter", "call.done", "call.error", "step.exit", "loop.done")
+"""The events that rules see."""
 
 
 def doubt(check: Check, fields: Mapping[str, Field], place: str) -> None:
@@ -32,9 +34,30 @@ def doubt(check: Check, fields: Mapping[str, Field], place: str) -> None:
     case = check.field(fields, "case")
     for rule in (case.items or ()) if case is not None else ():
         when = (rule.fields or {}).get("when")
-        if when is not None and (found := _text_as_truth(when.node.value)):
+        if when is None:
+            continue
+        if found := _text_as_truth(when.node.value):
             text = f"{quote(found)} is a text, and counts as true only if it says true, 1 or yes: write {found} is not none"
             check.mistakes.warn(when.position, text)
+        for name in _events(when.node.value):
+            if name not in EVENTS:
+                text = f"rules do not see an event {quote(name)}: {nearest(name, EVENTS)}"
+                check.mistakes.warn(when.position, text)
+            elif name == "loop.done" and "loop" not in fields:
+                check.mistakes.warn(when.position, f"{place} has no `loop`, and so no event `loop.done`")
+
+
+def _events(when: Json) -> list[str]:
+    """Return the texts that a `when` compares `event.name` with, one or in a list."""
+    if not isinstance(when, str) or not is_template(when) or syntax_error(when):
+        return []
+    found: list[str] = []
+    for compared in program.parse(when).find_all(nodes.Compare):
+        if tuple(_dotted(compared.expr)) == ("name", "event"):
+            for operand in compared.ops:
+                found += [one.value for one in operand.expr.find_all(nodes.Const) if isinstance(one.value, str)]
+                found += [operand.expr.value] if isinstance(operand.expr, nodes.Const) and isinstance(operand.expr.value, str) else []
+    return found
 
 
 def _without_sinks(value: Json) -> Json:

@@ -74,14 +74,17 @@ def _spec(check: Check, node: Node, what: str) -> tuple[InputSpec, Json, bool]:
     fields = check.mapping(node, what)
     check.words(fields, INPUT_WORDS, what, _SYNONYMS)
     type_node, default, required, text, enum, least, most = (check.field(fields, word) for word in INPUT_WORDS)
+    kind = _type(check, type_node, what) if type_node is not None else "any"
     spec = InputSpec(
-        type=_type(check, type_node, what) if type_node is not None else "any",
+        type=kind,
         required=_flag(check, required, what),
         description=text.text if text is not None else "",
         enum=_values(check, enum, what),
-        least=_bound(check, least, f"`min` of {what}"),
-        most=_bound(check, most, f"`max` of {what}"),
+        least=_bound(check, least, f"`min` of {what}", kind),
+        most=_bound(check, most, f"`max` of {what}", kind),
     )
+    if least is not None and spec.least is not None and spec.most is not None and spec.least > spec.most:
+        check.mistakes.add(least.position, f"`min` of {what} is above its `max`: no value fits")
     if default is None:
         return spec, None, False
     value = check.value(default)
@@ -112,13 +115,16 @@ def _values(check: Check, node: Node | None, what: str) -> tuple[Json, ...]:
     return tuple(item.value for item in node.items or ())
 
 
-def _bound(check: Check, node: Node | None, what: str) -> float | None:
+def _bound(check: Check, node: Node | None, what: str, kind: str) -> float | None:
     if node is None:
         return None
-    if not _is_number(node.value):
-        check.mistakes.add(node.position, f"{what} has to be a number")
-        return None
-    return float(node.value)
+    if _is_number(node.value):
+        return float(node.value)
+    found = seconds(node.value) if kind == "duration" else None
+    if found is None:
+        more = f", or {TYPES['duration'][1]}" if kind == "duration" else ""
+        check.mistakes.add(node.position, f"{what} has to be a number{more}")
+    return found
 
 
 def _has_template(value: Json) -> bool:
@@ -135,7 +141,7 @@ def mismatch(spec: InputSpec, value: Json) -> str:
     if spec.enum and value not in spec.enum:
         return f"one of {', '.join(map(_shown, spec.enum))}"
     measured = seconds(value) if spec.type == "duration" else value if _is_number(value) else _length(value)
-    unit = "" if _is_number(value) or spec.type == "duration" else " characters" if isinstance(value, str) else " entries"
+    unit = " s" if spec.type == "duration" else "" if _is_number(value) else " characters" if isinstance(value, str) else " entries"
     if measured is not None and spec.least is not None and measured < spec.least:
         return f"at least {spec.least:g}{unit}"
     if measured is not None and spec.most is not None and measured > spec.most:

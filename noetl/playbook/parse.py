@@ -89,7 +89,7 @@ def _playbook(check: Check, root: Node) -> Playbook:
 
 def _on_failure(check: Check, node: Node | None) -> Target | None:
     """Return the step that is entered when the execution has failed."""
-    targets = read_next(check, node)
+    targets = read_next(check, node, "`on_failure`")
     if node is not None and (node.items is not None or not targets):
         check.mistakes.add(node.position, "`on_failure` is one step: its name, or {step, args}")
     return targets[0] if targets else None

@@ -30,6 +30,7 @@ _SYNONYMS = {
     "description": "desc",
     "name": "step",
     "if": "when",
+    "condition": "when",
     "rules": "case",
     "queue": "pool",
     "with": "args",

@@ -11,12 +11,12 @@ WORDS = ("step", "args")
 _OLD_WORDS = ("when", "then", "else")
 
 
-def read_next(check: Check, node: Node | None) -> tuple[Target, ...]:
+def read_next(check: Check, node: Node | None, what: str = "`next`") -> tuple[Target, ...]:
     """Return the targets of a `next`: a name, a list of names, `{step, args}` or a list of those; null and an empty list are none."""
     if node is None or node.value is None:
         return ()
     entries = node.items if node.items is not None else (node,)
-    targets = (_entry(check, entry) for entry in entries)
+    targets = (_entry(check, entry, what) for entry in entries)
     return tuple(target for target in targets if target is not None)
 
 
@@ -44,13 +44,13 @@ def read_target(check: Check, node: Node, what: str) -> Target | None:
     return Target(name, args)
 
 
-def _entry(check: Check, node: Node) -> Target | None:
+def _entry(check: Check, node: Node, what: str) -> Target | None:
     if node.fields is not None:
-        return read_target(check, node, "`next`")
+        return read_target(check, node, what)
     if node.items is not None or node.value is None:
-        check.mistakes.add(node.position, "an entry of `next` is a step's name or {step, args}")
+        check.mistakes.add(node.position, f"an entry of {what} is a step's name or {{step, args}}")
         return None
-    name = check.name(node, "a target of `next`")
+    name = check.name(node, f"a target of {what}")
     if not name:
         return None
     check.target(name, node.position)

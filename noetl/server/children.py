@@ -130,6 +130,8 @@ class Children:
         wanted = config.get("return_step")
         if wanted and wanted not in plan.step_names:
             raise NotFound(f"the sub-playbook {path} has no step {wanted} to return", nearest(str(wanted), plan.step_names))
+        if plan.playbook.inputs is not None and "loop_results" not in {*plan.playbook.inputs, *plan.playbook.workload}:
+            args = await self._without_loop_results(parent, command_id, args)
         check_payload(plan.playbook.inputs, plan.playbook.workload, args, f"the sub-playbook {path}")
         return Execution(
             id=runtime.execution_id(),
@@ -161,6 +163,17 @@ class Children:
         step = parent.plan.steps[content["step"]].step
         assert step.tool is not None
         return await self._rendered(parent, step.tool, step.args, content)
+
+    async def _without_loop_results(self, parent: Execution, command_id: int, args: dict[str, Json]) -> dict[str, Json]:
+        """Return what is handed to a playbook whose inputs do not name `loop_results`: not those that nobody has written."""
+        given, loop_results = await self._runtime.contents.transition(parent, parent.commands[command_id])
+        step = parent.plan.steps[parent.commands[command_id].step].step
+        assert step.tool is not None
+        payload = step.tool.config.get("payload")
+        written = {*given, *step.args, *step.tool.args, *(payload if isinstance(payload, dict) else {})}
+        if loop_results is None or "loop_results" in written:
+            return args
+        return {name: value for name, value in args.items() if name != "loop_results"}
 
     async def _rendered(
         self, parent: Execution, tool: Tool, step_args: Mapping[str, Json], content: Mapping[str, Json]

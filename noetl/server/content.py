@@ -60,7 +60,7 @@ class Contents:
             scope |= await self._sink_scope(execution, issued, issued.sink)
         if issued.paging.overrides is not None:
             more["overrides"] = issued.paging.overrides
-        run_args = await self._args(execution, issued)
+        run_args = await self._args(execution, issued, scope)
         if apart := _apart(scope, run_args):
             more["stored"] = self._places(issued.step, apart)
         return {
@@ -132,15 +132,24 @@ class Contents:
             scope["error"] = error
         return scope
 
-    async def _args(self, execution: Execution, issued: Issued) -> Mapping[str, Json]:
-        args, loop_results = issued.args, issued.loop_results
-        if issued.item is not None:
-            loop = await self._loader.loop(execution, issued.run)
-            args, loop_results = loop.args, loop.loop_results
+    async def transition(self, execution: Execution, issued: Issued) -> tuple[Mapping[str, Json], int | None]:
+        """Return the args that the playbook has written at a call's transition, and the run of the loop whose end led there."""
+        if issued.item is None:
+            return issued.args, issued.loop_results
+        loop = await self._loader.loop(execution, issued.run)
+        return loop.args, loop.loop_results
+
+    async def _args(self, execution: Execution, issued: Issued, scope: dict[str, Json]) -> Mapping[str, Json]:
+        """Return the args of a call's transition, with `loop_results`; the step's own arg of that name goes before it, and may use it."""
+        args, loop_results = await self.transition(execution, issued)
         if loop_results is None or "loop_results" in args:
             return args
-        aggregate = await self._loader.aggregate(execution, loop_results)
-        return {**args, "loop_results": _fragment(aggregate)}
+        aggregate = _fragment(await self._loader.aggregate(execution, loop_results))
+        step = execution.plan.steps[issued.step].step
+        if "loop_results" in step.args or (step.tool is not None and "loop_results" in step.tool.args):
+            scope["loop_results"] = aggregate
+            return args
+        return {**args, "loop_results": aggregate}
 
     async def _scope(self, execution: Execution, issued: Issued, uses: Uses) -> tuple[dict[str, Json], list[str]]:
         scope: dict[str, Json] = {}

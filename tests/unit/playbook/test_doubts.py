@@ -72,3 +72,21 @@ def test_a_text_that_is_taken_for_a_truth(when: str, text: str) -> None:
 )
 def test_what_is_meant(step: dict[str, Any]) -> None:
     assert warnings(step) == []
+
+
+@pytest.mark.parametrize(
+    ("when", "said"),
+    [
+        ("{{ event.name == 'cal.done' }}", "rules do not see an event `cal.done`: did you mean `call.done`?"),
+        ("{{ event.name in ['step.exit', 'command.failed'] }}", "rules do not see an event `command.failed`: known here: call.done, "),
+        ("{{ x and event.name == 'loop.done' }}", "the step `start` has no `loop`, and so no event `loop.done`"),
+    ],
+)
+def test_an_event_that_never_comes(when: str, said: str) -> None:
+    (warning,) = warnings(rule(when))
+    assert warning.startswith(said)
+
+
+def test_events_that_come() -> None:
+    assert warnings(rule("{{ event.name in ['step.enter', 'call.done', 'call.error', 'step.exit'] and event.step == 'cal' }}")) == []
+    assert warnings({**rule("{{ event.name == 'loop.done' }}"), "loop": {"in": [1], "iterator": "i"}}) == []

@@ -38,7 +38,7 @@ def test_what_fits_is_accepted() -> None:
         ({"n": 0}, "n", "has to be at least 1"),
         ({"n": 10}, "n", "has to be at most 9"),
         ({"n": 1, "s": "c"}, "s", 'has to be one of "a", "b"'),
-        ({"n": 1, "d": "2m"}, "d", "has to be at most 60"),
+        ({"n": 1, "d": "2m"}, "d", "has to be at most 60 s"),
         ({"n": 1, "d": "soon"}, "d", "has to be a length of time"),
         ({"n": 1, "l": []}, "l", "has to be at least 1 entries"),
         ({"n": 1, "l": {"a": 1}}, "l", "has to be a list; it is a mapping"),
