@@ -73,7 +73,7 @@ def _applies(turn: Turn, run: Run, entry: Entry) -> bool:
     """Whether a step's `when` holds; one that cannot be rendered does not."""
     plan = turn.step(run)
     try:
-        args = loops.args_of(turn, entry, plan.entering_roots)
+        args = loops.args_of(turn, entry, plan)
     except NoetlError:
         return False
     return turn.plan.templates.truth(plan.step.when, {**lookup(turn.view, plan.entering_roots), **args, "args": args})

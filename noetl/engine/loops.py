@@ -8,6 +8,7 @@ from typing import Any
 
 from noetl.engine import pages
 from noetl.engine.outcome import LoopRow
+from noetl.engine.plan import StepPlan
 from noetl.engine.routing import follow, occur
 from noetl.engine.scope import lookup
 from noetl.engine.state import LoopState, Run
@@ -48,7 +49,7 @@ def open_loop(turn: Turn, run: Run, entry: Entry) -> None:
     loop = plan.step.loop
     assert loop is not None
     try:
-        args = args_of(turn, entry, plan.entering_roots)
+        args = args_of(turn, entry, plan)
         items = as_items(turn.plan.templates.render(loop.items, {**lookup(turn.view, plan.entering_roots), **args, "args": args}))
         limit = 1 if loop.mode == "sequential" else _limit(turn, run, loop, args)
         if len(items) > MAX_ITEMS:
@@ -82,9 +83,9 @@ def _limit(turn: Turn, run: Run, loop: Loop, args: Mapping[str, Json]) -> int:
     return limit
 
 
-def args_of(turn: Turn, entry: Entry, roots: frozenset[str]) -> Mapping[str, Json]:
+def args_of(turn: Turn, entry: Entry, plan: StepPlan) -> Mapping[str, Json]:
     """Return the args of a transition with the `loop_results` that belong to them, where `loop.in` or `when` reads those."""
-    if entry.loop_results is None or "loop_results" in entry.args or roots.isdisjoint({"loop_results", "args"}):
+    if entry.loop_results is None or "loop_results" in entry.args or not plan.entering_results:
         return entry.args
     results = turn.view.aggregate(entry.loop_results)
     if results is None:
@@ -100,7 +101,7 @@ def take_up(turn: Turn, run: Run, entry: Entry) -> None:
     loop = plan.step.loop
     assert loop is not None and run.loop is not None
     try:
-        limit = 1 if loop.mode == "sequential" else _limit(turn, run, loop, args_of(turn, entry, plan.entering_roots))
+        limit = 1 if loop.mode == "sequential" else _limit(turn, run, loop, args_of(turn, entry, plan))
     except NoetlError as error:
         turn.fail({"message": error.message, "type": error.code}, run.step)
         turn.leave_entry(entry)

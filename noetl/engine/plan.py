@@ -109,6 +109,12 @@ class StepPlan:
         """The names that `when` and `loop` read."""
         return frozenset(root for root, _ in names(self._entering_templates))
 
+    @cached_property
+    def entering_results(self) -> bool:
+        """Whether `when` or `loop` reads `loop_results`: by its name, or with all of `args`."""
+        read = names(self._entering_templates)
+        return any(root == "loop_results" or (root == "args" and attribute in (None, "loop_results")) for root, attribute in read)
+
     @property
     def _entering_templates(self) -> list[Json]:
         loop = self.step.loop
@@ -130,7 +136,7 @@ class StepPlan:
         closing = _uses(self.step, [rule for _, rule in self.rules_at["loop.done"]])
         if not EVENT_PAYLOAD.isdisjoint(closing) or any(root in AGGREGATE_NAMES for root, _ in closing):
             return True
-        if any(not {"loop_results", "args"}.isdisjoint(plan.entering_roots) for plan in self.entered):
+        if any(plan.entering_results for plan in self.entered):
             return True
         read = closing.union(*(plan.entering for plan in self.entered))
         return any(root == self.step.name or (root == "steps" and attribute in (None, self.step.name)) for root, attribute in read)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from jinja2 import nodes
 
 from noetl.playbook import program
 from noetl.playbook.check import Check
-from noetl.playbook.document import Field
+from noetl.playbook.document import Field, Node
 from noetl.playbook.expression import is_template, syntax_error
 from noetl.playbook.mistakes import nearest, quote
 from noetl.playbook.model import Json
@@ -45,6 +45,19 @@ def doubt(check: Check, fields: Mapping[str, Field], place: str) -> None:
                 check.mistakes.warn(when.position, text)
             elif name == "loop.done" and "loop" not in fields:
                 check.mistakes.warn(when.position, f"{place} has no `loop`, and so no event `loop.done`")
+
+
+def unknown_entries(check: Check, lists: Iterable[Node], known: Collection[str]) -> None:
+    """Warn of what steps and workbook entries read of the keychain that it has not: such a name is nothing, and no error."""
+    if not known:
+        return
+    for node in lists:
+        for item in node.items or ():
+            read = [field.node.value for word, field in (item.fields or {}).items() if word in ("tool", "args", "case", "sink")]
+            for root, name in sorted(names(read), key=str):
+                if root == "keychain" and name is not None and name not in known:
+                    hint = nearest(name, known)
+                    check.mistakes.warn(item.position, f"the keychain has no entry {quote(name)}, and so it is nothing: {hint}")
 
 
 def _events(when: Json) -> list[str]:

@@ -113,10 +113,10 @@ async def _reason(runtime: Runtime, row: Mapping[str, Any], group: Mapping[str, 
         return _told("turn", text, True, group, since=group["since"])
     if group["pool"] == "@engine":
         return _told("queued", "a server is about to begin the sub-playbook", True, group, since=group["since"])
-    return await _queued(runtime, group)
+    return await _queued(runtime, group, paused=row["status"] == "PAUSED")
 
 
-async def _queued(runtime: Runtime, group: Mapping[str, Any]) -> dict[str, Json]:
+async def _queued(runtime: Runtime, group: Mapping[str, Any], *, paused: bool) -> dict[str, Json]:
     pool = group["pool"]
     workers = await runtime.database.rows("why_pool", pool)
     alive = [worker for worker in workers if worker["status"] == "ready"]
@@ -137,6 +137,8 @@ async def _queued(runtime: Runtime, group: Mapping[str, Any]) -> dict[str, Json]
         start = "noetl worker start" + ("" if pool == "default" else f" --pool {pool}")
         text = f"the workers of pool {pool} are busy: {used} of {slots} slots, by {by}"
         return _told("busy", text, True, group, since=group["since"], type=[start], **facts)
+    if paused:
+        return _told("queued", "waits until the execution goes on", False, group, since=group["since"], **facts)
     waited = time.time() - group["since"].timestamp()
     if waited < 10:
         return _told(

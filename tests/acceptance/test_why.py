@@ -144,6 +144,16 @@ def test_from_no_worker_to_the_end(own: Live, tmp_path: Path) -> None:
     assert (ended["verdict"], ended["exit"]) == ("over", 1)
 
 
+def test_what_waits_while_paused_is_not_about_to_be_taken(own: Live) -> None:
+    own.worker()
+    execution = own.execute(python("waits_paused", ("start", "import time\ntime.sleep(2)\nresult = 1"), ("after", "result = 2")))
+    own.api.post(f"/api/executions/{execution}/pause", {})
+    waits = own.until(lambda: [one for one in why(own, execution)["reasons"] if one["state"] == "queued"], "a step waits")
+    assert (waits[0]["text"], waits[0]["moves"]) == ("waits until the execution goes on", False)
+    own.api.post(f"/api/executions/{execution}/resume", {})
+    assert own.finish(execution)["status"] == "COMPLETED"
+
+
 def test_delays_failures_and_loops(own: Live) -> None:
     own.worker()
     execution = own.execute(python("delayed", ("start", DELAYED, RETRY)))

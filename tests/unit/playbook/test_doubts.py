@@ -90,3 +90,11 @@ def test_an_event_that_never_comes(when: str, said: str) -> None:
 def test_events_that_come() -> None:
     assert warnings(rule("{{ event.name in ['step.enter', 'call.done', 'call.error', 'step.exit'] and event.step == 'cal' }}")) == []
     assert warnings({**rule("{{ event.name == 'loop.done' }}"), "loop": {"in": [1], "iterator": "i"}}) == []
+
+
+def test_an_entry_that_the_keychain_has_not() -> None:
+    step = {"tool": {**WORK, "args": {"a": "{{ keychain.api.key }}", "b": "{{ keychain['apo'].key }}"}}}
+    document = {"apiVersion": "noetl.io/v2", "kind": "Playbook", "metadata": {"name": "doubts"}, "workflow": [{"step": "start", **step}]}
+    document["keychain"] = [{"name": "api", "kind": "bearer", "token": "t"}]
+    (warning,) = parse(json.dumps(document), "doubts").warnings
+    assert warning.endswith("the keychain has no entry `apo`, and so it is nothing: did you mean `api`?")
