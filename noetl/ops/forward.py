@@ -50,16 +50,24 @@ def ready_pod(api: Api, namespace: str) -> tuple[str, int]:
 @contextlib.contextmanager
 def environment(api: Api, namespace: str, url: str) -> Iterator[Path]:
     """Keep a private file meanwhile, with the variables by which the verbs of another terminal find the server."""
-    token = _token(api, namespace)
+    with kept(f"export NOETL_SERVER_URL={url}\nexport NOETL_API_TOKEN={_token(api, namespace)}\n") as file:
+        yield file
+
+
+@contextlib.contextmanager
+def kept(text: str) -> Iterator[Path]:
+    """Keep a text in the private file meanwhile. Of several the last has it: whoever ends removes only what it wrote itself."""
     project_folder.make()
     written = FILE.with_suffix(f".{os.getpid()}")
     with open(os.open(written, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:  # noqa: PTH123 - with its mode from the start
-        file.write(f"export NOETL_SERVER_URL={url}\nexport NOETL_API_TOKEN={token}\n")
+        file.write(text)
     written.replace(FILE)
     try:
         yield FILE
     finally:
-        FILE.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            if FILE.read_text() == text:
+                FILE.unlink()
 
 
 def _token(api: Api, namespace: str) -> str:
