@@ -458,20 +458,13 @@ SELECT e.execution_id, e.path FROM execution e JOIN command c ON c.execution_id 
 WHERE e.parent_execution_id = $1 AND c.status = 'cancelled' AND c.finished_at >= $2 ORDER BY e.execution_id LIMIT 100
 
 -- name: prune_count
--- The executions that ended before a moment, by status. `$1` is the first id of that moment.
-SELECT status, count(*) AS count, min(end_time) AS first, max(end_time) AS last FROM execution e
-WHERE e.execution_id < $1 AND e.end_time < $2 AND ($3::text IS NULL OR e.status = $3) AND ($4::text IS NULL OR e.path = $4)
-  AND NOT EXISTS (SELECT 1 FROM execution p WHERE p.execution_id = e.parent_execution_id AND p.end_time IS NULL)
-  AND NOT EXISTS (SELECT 1 FROM execution c WHERE c.parent_execution_id = e.execution_id AND c.end_time IS NULL)
-GROUP BY status ORDER BY status
+-- The executions that a prune takes, by status.
+SELECT status, count(*) AS count, min(end_time) AS first, max(end_time) AS last FROM prunable($1, $2, $3, $4) GROUP BY status ORDER BY status
 
 -- name: prune_batch
--- Some of them, oldest first: not what another transaction holds, nor what belongs to an execution that is not over.
-SELECT e.execution_id FROM execution e
-WHERE e.execution_id < $1 AND e.end_time < $2 AND ($3::text IS NULL OR e.status = $3) AND ($4::text IS NULL OR e.path = $4)
-  AND NOT EXISTS (SELECT 1 FROM execution p WHERE p.execution_id = e.parent_execution_id AND p.end_time IS NULL)
-  AND NOT EXISTS (SELECT 1 FROM execution c WHERE c.parent_execution_id = e.execution_id AND c.end_time IS NULL)
-ORDER BY e.execution_id LIMIT $5 FOR UPDATE SKIP LOCKED
+-- Some of them, oldest first, but not what another transaction holds.
+SELECT e.execution_id FROM prunable($1, $2, $3, $4) p JOIN execution e ON e.execution_id = p.execution_id
+ORDER BY p.execution_id LIMIT $5 FOR UPDATE OF e SKIP LOCKED
 
 -- name: prune_delete
 WITH commands AS (DELETE FROM command WHERE execution_id = ANY($1::bigint[])),

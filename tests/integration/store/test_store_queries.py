@@ -197,6 +197,41 @@ async def test_a_transition_finds_its_rows_by_their_keys_whatever_its_plans_were
         await held.close()
 
 
+async def test_a_prune_takes_what_one_function_says_and_finds_it_by_indexes(postgres: Postgres) -> None:
+    """However many are newer, or begin later of those that are old enough, and whether its plans know what it is asked for."""
+    held = await connect(postgres)
+    try:
+        await held.execute(
+            """
+            INSERT INTO catalog (path, version, name, content, content_hash) VALUES ('p', 1, 'p', '', '');
+            INSERT INTO execution (execution_id, catalog_id, path, version, status, state, payload, workload, start_time, end_time,
+                                   parent_execution_id)
+            SELECT n, 1, 'p', 1, CASE WHEN n IN (3, 6) THEN 'RUNNING' WHEN n % 2 = 0 THEN 'FAILED' ELSE 'COMPLETED' END, '{}', '{}', '{}',
+                   now(), CASE WHEN n NOT IN (3, 6) THEN now() - interval '1 d' END, CASE n WHEN 4 THEN 3 WHEN 6 THEN 5 WHEN 8 THEN 7 END
+            FROM generate_series(1, 2000) n;
+            ANALYZE execution;
+            """
+        )
+        names = ("prune_count", "prune_batch")
+        count, batch = [await held.prepare(store.queries()[name]) for name in names]
+        now = await held.fetchval("SELECT now()")
+        for plans in ("force_custom_plan", "force_generic_plan"):
+            await held.execute(f"SET plan_cache_mode = {plans}")
+            before = await read(held, "execution")
+            rows = await count.fetch(11, now, None, None)
+            assert [(row["status"], row["count"]) for row in rows] == [("COMPLETED", 3), ("FAILED", 3)]
+            assert await read(held, "execution") - before < 40, plans
+            for status, path, expected in ((None, None, [1, 2, 7, 8, 9]), ("FAILED", None, [2, 8, 10, 12, 14]), (None, "q", [])):
+                before = await read(held, "execution")
+                assert [row["execution_id"] for row in await batch.fetch(2001 if expected else 11, now, status, path, 5)] == expected
+                assert await read(held, "execution") - before < 60, (plans, status, path)
+        said = {row["execution_id"] for row in await held.fetch("SELECT execution_id FROM prunable(11, now(), NULL, NULL)")}
+        assert said == {1, 2, 7, 8, 9, 10}
+        assert not [name for name in names if "end_time IS NULL" in store.queries()[name]], "what is taken is said once"
+    finally:
+        await held.close()
+
+
 async def read(held: asyncpg.Connection, table: str = "command") -> int:
     """Return how many rows of a table were read so far, in whatever way."""
     await held.execute("SELECT pg_stat_force_next_flush()")
