@@ -18,6 +18,7 @@ _NO_PROGRAM = ("executable file not found", "no such file or directory", "permis
 _IMAGE = ("ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "ErrImageInspect", "RegistryUnavailable")
 _NOT_CREATED = ("CreateContainerError", "RunContainerError", "StartError", "ContainerCannotRun")
 _LAST_LINES = 12
+_KILLED = "it is killed because its probe fails"
 ARCH = "kubernetes.io/arch"
 
 
@@ -181,10 +182,9 @@ def _ended(pod: Document, status: Document, ended: Document, events: Sequence[Do
         limit = container.get("resources", {}).get("limits", {}).get("memory", "none of its own")
         advice = "give it more: resources.limits.memory in the values"
         return Finding(_title(pod), "out of memory", f"container {status['name']} was killed; its limit is {limit}", advice, patience)
-    killed = [str(one.get("message")) for one in events if one.get("reason") == "Unhealthy" and _kills(str(one.get("message")))]
-    if killed and ended.get("exitCode") in (137, 143):
+    if (killed := _killing(events)) and ended.get("exitCode") in (137, 143):
         advice = f"see what it does meanwhile: inv k8s.logs --name {name}"
-        return Finding(_title(pod), "it is killed because its probe fails", f"{killed[-1]}{_after(log)}", advice, patience)
+        return Finding(_title(pod), _KILLED, f"{killed}{_after(log)}", advice, patience)
     cause = f"it crashes: exit code {ended.get('exitCode')}" + (f", {again} times so far" if again > 1 else "")
     return Finding(
         _title(pod), cause, _lines(log) or "it wrote nothing", f"all of its log: inv k8s.logs --name {name} --previous", patience
@@ -202,6 +202,8 @@ def _not_ready(pod: Document, events: Sequence[Document]) -> Finding | None:
     if ready or not failed:
         return None
     advice = f"see what it does meanwhile: inv k8s.logs --name {pod['metadata']['name']}"
+    if killed := any(_killed(one) for one in events) and _killing(events):
+        return Finding(_title(pod), _KILLED, killed, advice, 90)
     return Finding(_title(pod), "its probe fails", failed[-1], advice, 90)
 
 
@@ -231,8 +233,15 @@ def _requested(pod: Document, name: str) -> str:
     return " + ".join(str(one) for one in found if one is not None) or "?"
 
 
-def _kills(said: str) -> bool:
-    return said.startswith(("Liveness", "Startup"))
+def _killing(events: Sequence[Document]) -> str:
+    """Return what was last said of a probe whose failure ends its container, nothing where none of these has failed."""
+    said = [str(one.get("message")) for one in events if one.get("reason") == "Unhealthy"]
+    return next((one for one in reversed(said) if one.startswith(("Liveness", "Startup"))), "")
+
+
+def _killed(event: Document) -> bool:
+    """Tell whether a container is ended for its probe: said when that begins, long before a status has the end if the machine is busy."""
+    return event.get("reason") == "Killing" and bool(re.search(r"failed (liveness|startup) probe", str(event.get("message"))))
 
 
 def _after(log: str) -> str:

@@ -108,7 +108,12 @@ def test_what_might_still_come_up_by_itself_is_waited_for_first(cluster: Api, na
 
     def probe() -> NotComing:
         probe = {"httpGet": {"path": "/missing", "port": 8000}, "periodSeconds": 1}
-        return failure(Api(cluster.context), deployment(namespace, "probe", code=SERVES, readinessProbe=probe), timeout=15)
+        document = deployment(namespace, "probe", code=SERVES, readinessProbe=probe)
+        put(cluster, document)
+        fails = f"/api/v1/namespaces/{namespace}/events"
+        while not any(one["reason"] == "Unhealthy" and one["involvedObject"]["name"].startswith("probe-") for one in cluster.items(fails)):
+            time.sleep(0.2)
+        return failure(Api(cluster.context), document, timeout=0)
 
     def volume() -> NotComing:
         spec = {"accessModes": ["ReadWriteOnce"], "storageClassName": "golden", "resources": {"requests": {"storage": "1Gi"}}}
@@ -122,7 +127,7 @@ def test_what_might_still_come_up_by_itself_is_waited_for_first(cluster: Api, na
 
     def killed() -> NotComing:
         probe = {"httpGet": {"path": "/missing", "port": 8000}, "periodSeconds": 1, "failureThreshold": 1, "initialDelaySeconds": 1}
-        return failure(Api(cluster.context), deployment(namespace, "killed", code=SERVES, startupProbe=probe))
+        return failure(Api(cluster.context), deployment(namespace, "killed", code=SERVES, startupProbe=probe), timeout=100)
 
     other = f"{namespace}-quota"
     cluster.request("POST", "/api/v1/namespaces", {"metadata": {"name": other}})

@@ -53,6 +53,22 @@ def test_a_first_crash_may_pass_and_a_loop_of_them_does_not() -> None:
     assert loop is not None and (loop.patience, loop.cause) == (diagnosis.AT_ONCE, "it crashes: exit code 3, 2 times so far")
 
 
+@pytest.mark.parametrize("seen", [{}, {"lastState": {"terminated": {"exitCode": 0}}}, {"lastState": {"terminated": {"exitCode": 137}}}])
+def test_one_that_its_probe_kills_is_told_whenever_its_end_is_seen_and_however_it_ends(seen: dict[str, Any]) -> None:
+    failed = event("Unhealthy", "Startup probe failed: HTTP probe failed with statuscode: 404")
+    events = [
+        failed,
+        event("Killing", "Container main failed startup probe, will be restarted"),
+        event("Unhealthy", "Readiness probe failed"),
+    ]
+    found = diagnosis.of_pod(pod({"running": {}}, **seen), events, {})
+    assert found is not None and (found.cause, found.evidence) == ("it is killed because its probe fails", failed["message"])
+    once = diagnosis.of_pod(pod({"running": {}}), [failed], {})
+    assert once is not None and once.cause == "its probe fails"
+    other = diagnosis.of_pod(pod({"running": {}}), [event("Killing", "Stopping container main"), failed], {})
+    assert other is not None and other.cause == "its probe fails"
+
+
 def test_a_pull_that_times_out_is_tried_again_before_it_is_told() -> None:
     said = 'Failed to pull image "noetl:1": dial tcp: i/o timeout'
     first = diagnosis.of_pod(pod({"waiting": {"reason": "ErrImagePull"}}), [event("Failed", said)], {})
