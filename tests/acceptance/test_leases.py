@@ -6,11 +6,13 @@ import contextlib
 import json
 import signal
 import threading
-from collections import Counter
+import time
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from live import Live, processes_of
 from stories import HEAD, append, python
@@ -118,6 +120,50 @@ def test_e1_a_worker_stopped_past_its_lease_changes_nothing_when_it_wakes(crew: 
     assert 2 <= len(begun) <= (row["fence"] + 1) / 2
     assert mark.read_text() == begun
     assert crew.run(python("after", ("start", "result = 1")))["result"] == 1
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["alone", "with its children"])
+def test_a_worker_stopped_in_a_chain_and_a_loop_begins_nothing_that_is_recorded(crew: Live, tmp_path: Path, whole: bool) -> None:
+    """Invariant 4: it wakes with commands taken, made ready, running and finished, all of which others have done by then."""
+    marks = tmp_path / "marks"
+
+    def code(key: str) -> str:
+        line = f"f'{key} {{time.time_ns()}}\\n'"
+        return f"def main(n=None):\n    import time\n    open({str(marks)!r}, 'a').write({line})\n    time.sleep(0.01)\n    return 1"
+
+    chain = python("stopped_chain", *((name, code(name)) for name in ("start", *(f"s{number}" for number in range(300)))))
+    loop = {"loop": {"in": f"{{{{ range({ITEMS}) | list }}}}", "iterator": "n", "mode": "parallel"}}
+    items = python("stopped_loop", ("start", "result = 1"), ("each", code("each:{n}"), loop))
+    stopped, _ = crew.worker("stopped", slots=4), crew.worker("other", slots=4)
+    executions = [crew.execute(chain)]
+    crew.until(lambda: marks.exists() and "s5 " in marks.read_text(), "the chain is under way")
+    executions.append(crew.execute(items))
+    taken = "SELECT FROM noetl.command WHERE step = 'each' AND status = 'running' AND execution_id = $1 AND worker_id LIKE 'stopped:%'"
+    crew.until(lambda: "each:" in marks.read_text() and crew.sql(taken, int(executions[1])), "it has a part of the loop")
+    main = psutil.Process(stopped.pid)
+    processes = [main, *(main.children(recursive=True) if whole else [])]
+    for process in processes:
+        process.suspend()
+    time.sleep(LEASE * 2)
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.resume()
+    assert [crew.finish(execution)["status"] for execution in executions] == ["COMPLETED", "COMPLETED"]
+    # What it holds now, it has taken since: everything from before has come to its end in it, or was killed.
+    assert crew.run(python("after", ("start", "result = 1")))["result"] == 1
+    began: dict[str, list[int]] = defaultdict(list)
+    for line in marks.read_text().splitlines():
+        key, at = line.split()
+        began[key].append(int(at))
+    both = [int(execution) for execution in executions]
+    rows = crew.sql("SELECT step, item, fence, status, finished_at FROM noetl.command WHERE execution_id = ANY($1::bigint[])", both)
+    assert max(row["fence"] for row in rows) > 1, "nothing was taken from it"
+    for row in rows:
+        runs = began.get(row["step"] if row["item"] is None else f"{row['step']}:{row['item']}", [])
+        assert row["status"] == "done"
+        assert [at for at in runs if at / 1e9 > row["finished_at"].timestamp()] == [], f"{row} ran again: {runs}"
+    ends = "FROM noetl.event WHERE execution_id = ANY($1::bigint[]) AND event_type = 'call.done'"
+    assert crew.sql(f"SELECT command_id {ends} GROUP BY execution_id, command_id HAVING count(*) > 1", both) == []
 
 
 def test_e11_workers_of_one_name_replaced_in_turn_strand_nothing(crew: Live, tmp_path: Path) -> None:
