@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from acceptance_home import PLAYBOOK, Operator
+from acceptance_home import Operator
 from test_lifecycle import wait_for
 
 from noetl.ops import ports
@@ -45,6 +45,24 @@ cli.main(sys.argv[4:])
 # the last line about it.
 STRIDE = int(os.environ.get("NOETL_TEST_EVERY_POINT", "13"))
 LONGEST = 600 if STRIDE >= 4 else 3600
+# Its items run for as long as a file is there: what is begun again in a later test is over at once, and no `down` waits for it.
+HELD = """\
+apiVersion: noetl.io/v2
+kind: Playbook
+metadata: {name: held, path: tests/held}
+workload: {file: ""}
+workflow:
+  - step: start
+    loop: {in: "{{ range(8) | list }}", iterator: n, mode: parallel}
+    tool:
+      kind: python
+      args: {file: "{{ workload.file }}"}
+      code: |
+        import os, time
+        def main(file):
+            while os.path.exists(file):
+                time.sleep(0.2)
+"""
 SERVICES = {"postgres", "nats", "server", "worker worker-1"}
 
 
@@ -55,7 +73,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
     one = Operator(folder / "home", ports.free(), folder)
     one.ok("db", "init")
     one.ok("down")
-    (folder / "story.yaml").write_text(PLAYBOOK)
+    (folder / "held.yaml").write_text(HELD)
     yield one
     one.run("down", "--force", "--timeout", "3")
 
@@ -81,9 +99,10 @@ def everything_runs(operator: Operator) -> None:
     assert {one.pid for one in mains} == {services["server"]["pid"], services["worker worker-1"]["pid"]}
 
 
-def step_of(operator: Operator) -> psutil.Process:
-    """Return the process that runs a step of the worker, after a step has been started."""
-    operator.ok("run", str(operator.folder / "story.yaml"), "--set", "pause=60", "--detach")
+def step_of(operator: Operator, file: Path) -> psutil.Process:
+    """Return the process that runs a step of the worker, after one has been started that runs while there is a file."""
+    file.touch()
+    operator.ok("run", str(operator.folder / "held.yaml"), "--set", f"file={file}", "--detach")
     found: list[psutil.Process] = []
 
     def runs() -> bool:
@@ -101,16 +120,17 @@ def zygote_of(operator: Operator) -> psutil.Process:
 
 
 @pytest.mark.parametrize("part", ["zygote", "step", "worker worker-1", "server", "nats", "postgres"])
-def test_a_part_is_killed(killed: Operator, part: str) -> None:
+def test_a_part_is_killed(killed: Operator, part: str, tmp_path: Path) -> None:
     for then in ("up", "down"):
         everything_runs(killed)
-        step = step_of(killed)
+        step = step_of(killed, tmp_path / then)
         own = {"zygote": zygote_of(killed).pid, "step": step.pid}
         os.kill(own.get(part) or killed.services()[part]["pid"], signal.SIGKILL)
         if then == "up":
             everything_runs(killed)
         killed.ok("down")
         assert killed.processes() == []
+        (tmp_path / then).unlink()
 
 
 @pytest.mark.parametrize(
