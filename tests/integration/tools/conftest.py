@@ -119,6 +119,13 @@ async def http_server() -> AsyncIterator[str]:
     await runner.cleanup()
 
 
+@pytest.fixture
+def database(bench: Any, playbooks_database: dict[str, Any]) -> Any:
+    """A bench whose steps know the playbooks' database, as `pg` and as where sinks go."""
+    bench.credentials |= {"pg": playbooks_database, "@playbooks": playbooks_database}
+    return bench
+
+
 @pytest.fixture(scope="session")
 def playbooks_database(embedded: Embedded) -> dict[str, Any]:
     """The database for playbooks' own steps, as the fields of a credential."""

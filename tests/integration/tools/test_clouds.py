@@ -10,16 +10,12 @@ from typing import Any
 import cloud as clouds
 import orjson
 import pytest
+from outcomes import value
 
 from noetl.tools.access import Access
 from noetl.tools.base import ToolError
 from noetl.tools.providers import azure
-from noetl.worker.sandbox import Done, Failed
-
-
-def value(outcome: Any) -> Any:
-    assert isinstance(outcome, Done), outcome
-    return orjson.loads(outcome.result_json)
+from noetl.worker.sandbox import Failed
 
 
 @pytest.fixture

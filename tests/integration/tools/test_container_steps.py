@@ -17,15 +17,11 @@ from typing import Any
 import orjson
 import psutil
 import pytest
+from outcomes import value
 
 import docker
 from noetl.tools.container_spec import KEPT, tail
-from noetl.worker.sandbox import Done, Failed
-
-
-def value(outcome: Any) -> Any:
-    assert isinstance(outcome, Done), outcome
-    return orjson.loads(outcome.result_json)
+from noetl.worker.sandbox import Failed
 
 
 @pytest.fixture(scope="module")

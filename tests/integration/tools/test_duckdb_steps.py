@@ -8,19 +8,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-import orjson
 import pytest
+from outcomes import value
 
 from noetl.tools import duckdb_secrets
 from noetl.tools.base import Call
 from noetl.worker.sandbox import Done, Failed
 
 POSTGRES_SECRET = "(TYPE postgres, HOST 'h', PORT '5', PASSWORD 'canary''s')"
-
-
-def value(outcome: Any) -> Any:
-    assert isinstance(outcome, Done), outcome
-    return orjson.loads(outcome.result_json)
 
 
 async def sql(bench: Any, text: str, **config: Any) -> Any:

@@ -7,13 +7,9 @@ from typing import Any
 
 import orjson
 import pytest
+from outcomes import value
 
-from noetl.worker.sandbox import Done, Failed
-
-
-def value(outcome: Any) -> Any:
-    assert isinstance(outcome, Done), outcome
-    return orjson.loads(outcome.result_json)
+from noetl.worker.sandbox import Failed
 
 
 async def test_the_envelope_of_a_get(bench: Any, http_server: str) -> None:

@@ -6,16 +6,11 @@ import logging
 from collections.abc import AsyncIterator
 from typing import Any
 
-import orjson
 import pytest
 from aiohttp import web
+from outcomes import value
 
-from noetl.worker.sandbox import Done, Failed
-
-
-def value(outcome: Any) -> Any:
-    assert isinstance(outcome, Done), outcome
-    return orjson.loads(outcome.result_json)
+from noetl.worker.sandbox import Failed
 
 
 class TokenServer:

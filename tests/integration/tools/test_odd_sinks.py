@@ -54,12 +54,6 @@ CASES: list[tuple[str, Any, Any]] = [
 ]
 
 
-@pytest.fixture
-def database(bench: Any, playbooks_database: dict[str, Any]) -> Any:
-    bench.credentials |= {"pg": playbooks_database, "@playbooks": playbooks_database}
-    return bench
-
-
 async def query(database: Any, text: str) -> Any:
     outcome = await database.run("postgres", {"auth": "pg", "query": text})
     assert isinstance(outcome, Done), outcome

@@ -8,19 +8,9 @@ from typing import Any
 
 import orjson
 import pytest
+from outcomes import value
 
 from noetl.worker.sandbox import Done, Failed
-
-
-def value(outcome: Any) -> Any:
-    assert isinstance(outcome, Done), outcome
-    return orjson.loads(outcome.result_json)
-
-
-@pytest.fixture
-def database(bench: Any, playbooks_database: dict[str, Any]) -> Any:
-    bench.credentials |= {"pg": playbooks_database, "@playbooks": playbooks_database}
-    return bench
 
 
 async def sql(database: Any, text: Any, **more: Any) -> Any:

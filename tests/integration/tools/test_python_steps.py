@@ -8,13 +8,9 @@ from typing import Any
 
 import orjson
 import pytest
+from outcomes import value
 
-from noetl.worker.sandbox import Done, Failed
-
-
-def value(outcome: Any) -> Any:
-    assert isinstance(outcome, Done), outcome
-    return orjson.loads(outcome.result_json)
+from noetl.worker.sandbox import Failed
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 import psutil
 import pytest
+from outcomes import value
 
 from noetl.worker.job import Large
 from noetl.worker.sandbox import Done, Failed
@@ -26,11 +27,6 @@ def main():
     process = subprocess.Popen(["setsid", "sh", "-c", "sleep 77 & sleep 77"], start_new_session=True)
     return process.pid
 """
-
-
-def value(outcome: Any) -> Any:
-    assert isinstance(outcome, Done), outcome
-    return orjson.loads(outcome.result_json)
 
 
 def sleepers(seconds: int) -> list[int]:

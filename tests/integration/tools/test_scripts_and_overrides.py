@@ -8,13 +8,7 @@ from typing import Any
 import orjson
 import pytest
 from aiohttp import web
-
-from noetl.worker.sandbox import Done
-
-
-def value(outcome: Any) -> Any:
-    assert isinstance(outcome, Done), outcome
-    return orjson.loads(outcome.result_json)
+from outcomes import value
 
 
 @pytest.fixture

@@ -6,13 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+from outcomes import value
 
-from noetl.worker.sandbox import Done, Failed
-
-
-def value(outcome: Any) -> Any:
-    assert isinstance(outcome, Done), outcome
-    return orjson.loads(outcome.result_json)
+from noetl.worker.sandbox import Failed
 
 
 async def test_output_and_exit_code(bench: Any) -> None:

@@ -7,22 +7,12 @@ from typing import Any
 
 import orjson
 import pytest
+from outcomes import value
 
-from noetl.worker.sandbox import Done, Failed
+from noetl.worker.sandbox import Failed
 
 _numbers = itertools.count(1)
 _ENVELOPES = ("response", "result", "this", "data")
-
-
-def value(outcome: Any) -> Any:
-    assert isinstance(outcome, Done), outcome
-    return orjson.loads(outcome.result_json)
-
-
-@pytest.fixture
-def database(bench: Any, playbooks_database: dict[str, Any]) -> Any:
-    bench.credentials |= {"pg": playbooks_database, "@playbooks": playbooks_database}
-    return bench
 
 
 async def sink(bench: Any, kind: str, config: dict[str, Any], result: Any = None, **more: Any) -> Any:

@@ -6,25 +6,14 @@ import itertools
 from collections.abc import AsyncIterator
 from typing import Any
 
-import orjson
 import pytest
 from aiohttp import web
+from outcomes import value
 
-from noetl.worker.sandbox import Done, Failed
+from noetl.worker.sandbox import Failed
 
 _numbers = itertools.count(1)
 POSTS = [{"id": n, "userId": n % 3, "title": f"t\t{n}\\", "meta": {"tags": ["a", n]}, "flag": n % 2 == 0} for n in range(1, 101)]
-
-
-def value(outcome: Any) -> Any:
-    assert isinstance(outcome, Done), outcome
-    return orjson.loads(outcome.result_json)
-
-
-@pytest.fixture
-def database(bench: Any, playbooks_database: dict[str, Any]) -> Any:
-    bench.credentials |= {"pg": playbooks_database, "@playbooks": playbooks_database}
-    return bench
 
 
 @pytest.fixture
