@@ -110,10 +110,10 @@ class Front(asyncio.Protocol):
         self._call = None
         if last or self._last:
             self._close()
-        elif self._received:
+            return
+        self._idle.set(self._patience)
+        if self._received:
             self._next()
-        else:
-            self._idle.set(self._patience)
 
     def _close(self) -> None:
         if self._transport is not None:
