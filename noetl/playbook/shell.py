@@ -65,9 +65,9 @@ class Place:
         """Return a value as it must be written here."""
         inside = self._open[-1] if self._open else ""
         if self._escaped or (self._last == "$" and inside not in ("'", "#")):
-            raise Unquotable("a value right after a backslash or a dollar sign cannot be quoted")
+            raise Unquotable("a value right after a backslash or a dollar sign cannot be quoted: put it into `env`, and write $NAME")
         if self._body is not None or "`" in self._open or inside == "$'":
-            raise Unquotable("a value in a here-document, in backticks or in $'…' cannot be quoted")
+            raise Unquotable("a value in a here-document, in backticks or in $'…' cannot be quoted: put it into `env`, and write $NAME")
         self._last = "v"
         match inside:
             case '"':
