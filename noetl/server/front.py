@@ -26,6 +26,7 @@ MOST_FORETOLD = 4096
 REMEMBERED = 64
 _REQUEST = re.compile(rb"POST (/[!-~]*) HTTP/1\.1")
 _HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*)")
+_HEADER_TEXT = re.compile(rb"[ -~]*")
 _EARLY = b"content-type: application/json\r\ntransfer-encoding: chunked\r\n%b: " % FORETOLD
 _NOT_PLAIN = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"te", b"trailer"})
 
@@ -48,6 +49,7 @@ class Front(asyncio.Protocol):
         self._missing = 0
         self._call: Call | None = None
         self._last = False
+        self._full = False
         self._idle = Deadline(self._close)
         self._patience = config.timeout_keep_alive
 
@@ -78,21 +80,25 @@ class Front(asyncio.Protocol):
             return
         self._received = b"".join((self._received, *self._parts, data))
         self._parts, self._missing = [], 0
-        if self._call is None:
+        if self._call is None and not self._full:
             self._next()
         elif len(self._received) > MOST_HEAD + MOST_BODY:
             # Whoever sends that much ahead of an answer does not wait for any.
-            self._close()
+            self._hang_up()
 
     def pause_writing(self) -> None:
-        """Tell uvicorn; our own answers are one write each."""
+        """Tell uvicorn; our own answers are one write each, and the next request waits until they are read."""
+        self._full = True
         if self._inner is not None:
             self._inner.pause_writing()
 
     def resume_writing(self) -> None:
-        """Tell uvicorn."""
+        """Tell uvicorn, or go on."""
+        self._full = False
         if self._inner is not None:
             self._inner.resume_writing()
+        elif self._call is None and self._received:
+            self._next()
 
     def shutdown(self) -> None:
         """Hang up once nothing is under way: the server stops."""
@@ -119,8 +125,15 @@ class Front(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
 
+    def _hang_up(self) -> None:
+        """End it without waiting for what is sent to be read."""
+        if self._transport is not None:
+            self._transport.abort()
+
     def _next(self) -> None:
         """Begin to answer the request that was received, if all of it is there."""
+        if self._full or (self._transport is not None and self._transport.is_closing()):
+            return
         received = self._received
         end = received.find(b"\r\n\r\n")
         if end < 0:
@@ -136,6 +149,7 @@ class Front(asyncio.Protocol):
         missing = end + 4 + size - len(received)
         if missing > 0:
             self._missing = missing
+            self._idle.set(self._patience)
             return
         self._received = received[end + 4 + size :] if missing else b""
         self._idle.lift()
@@ -255,7 +269,7 @@ class Call(Asked):
 
     def early(self, part: bytes) -> bool:
         """Send JSON ahead of the answer, in one piece with its status; return False where that is not possible, or no longer."""
-        if self._front is None or self._begun or len(part) > MOST_FORETOLD or not part.isascii() or b"\n" in part or b"\r" in part:
+        if self._front is None or self._begun or len(part) > MOST_FORETOLD or not _HEADER_TEXT.fullmatch(part):
             return False
         self._begun = True
         self._front.write(STATUS_LINE[200] + _EARLY + part + b"\r\n\r\n")

@@ -270,6 +270,28 @@ def test_a_caller_that_floods_ahead_of_an_answer_is_cut_off(alone: Live) -> None
             made.sendall(claim)
 
 
+def test_a_caller_that_does_not_read_its_answers_is_cut_off(alone: Live) -> None:
+    """Memory is bounded: nothing is answered while what was answered is not read."""
+    missing = request(alone, "/api/execute", json.dumps({"path": "tests/" + "x" * 60_000}).encode())
+    with connection(alone) as made, pytest.raises(ConnectionError):
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        for _ in range(60):
+            # Never so much at once that this alone would be too much.
+            made.sendall(missing * 10)
+            time.sleep(0.1)
+
+
+def test_answers_that_are_read_late_all_come(alone: Live) -> None:
+    missing = request(alone, "/api/execute", json.dumps({"path": "tests/" + "x" * 60_000}).encode())
+    with connection(alone) as made, ThreadPoolExecutor(1) as threads:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        for _ in range(10):
+            sent = threads.submit(made.sendall, missing * 15)
+            time.sleep(0.1)
+            assert [(status, len(body) > 60_000) for status, _, body in answers(made, 15)] == [(404, True)] * 15
+            sent.result(20)
+
+
 def test_a_server_that_stops_answers_what_is_under_way(alone: Live) -> None:
     """Idle connections are closed at once; one whose request waits gets its answer first."""
     with connection(alone) as idle, connection(alone) as busy, ThreadPoolExecutor(1) as threads:

@@ -101,9 +101,9 @@ def test_what_begins_is_leased_in_its_own_commit(alone: Live, threads: ThreadPoo
     assert 0 <= found["waited"] < 20
 
 
-@pytest.mark.parametrize(("given", "foretell"), [("short", False), ("long" * 2000, True), ("déjà vu", True)])
+@pytest.mark.parametrize(("given", "foretell"), [("short", False), ("long" * 2000, True), ("déjà vu", True), ("a\x7fb", True)])
 def test_what_is_not_told_ahead_is_told_in_full(alone: Live, threads: ThreadPoolExecutor, given: str, foretell: bool) -> None:
-    """What a worker does not ask for, one of an earlier version say; what does not fit into a header."""
+    """What a worker does not ask for, one of an earlier version say; what does not fit into a header, or is not allowed in one."""
     _, answer = waits(alone, "idle", threads, foretell=foretell)
     content = TWO_STEPS.replace('code: "result = 1"', 'code: "result = 1", args: {given: "{{ workload.given }}"}')
     execution_id = alone.execute(content, {"given": given})

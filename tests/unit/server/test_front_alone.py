@@ -1,0 +1,153 @@
+"""What a real server cannot be made to show: long waits, and mistakes of ours."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import uvicorn
+from uvicorn.server import ServerState
+
+from noetl.server.front import Front
+from noetl.server.gate import Asked, Direct, Gate, Scope
+from noetl.server.leaving import Leaving
+from noetl.settings import Secret
+
+HEAD = b"POST /api/execute HTTP/1.1\r\nAuthorization: Bearer t\r\nContent-Length: %d\r\n\r\n"
+WHOLE = HEAD % 2 + b"{}"
+
+
+class Ahead(asyncio.SelectorEventLoop):
+    """An event loop whose clock can be put forward."""
+
+    seconds = 0.0
+
+    def time(self) -> float:
+        """Return the time that it believes in."""
+        return super().time() + self.seconds
+
+
+class Bench:
+    """A Front behind a real socket."""
+
+    def __init__(self, loop: Ahead, leaving: Leaving, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._loop = loop
+        self.leaving, self.reader, self.writer = leaving, reader, writer
+
+    async def later(self, seconds: float) -> None:
+        """Let so many seconds pass, after what was sent has arrived."""
+        await asyncio.sleep(0.05)
+        self._loop.seconds += seconds
+        await asyncio.sleep(0.05)
+
+    async def head(self) -> bytes:
+        """Read an answer's head."""
+        return await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 30)
+
+
+async def nothing(scope: Scope, receive: Any, send: Any) -> None:
+    """Be the app that is never asked."""
+    raise AssertionError(scope)
+
+
+async def fine(_asked: Asked) -> bytes:
+    return b"{}"
+
+
+def run(handle: Direct, work: Callable[[Bench], Awaitable[None]]) -> None:
+    """Connect to a Front whose requests are answered by `handle`."""
+    loop = Ahead()
+
+    async def whole() -> None:
+        leaving = Leaving(1, 1)
+        gate = Gate(nothing, {"/api/execute": handle}, Secret("t"), 1000, 1000, leaving)
+        config = uvicorn.Config(gate, log_config=None, lifespan="off", timeout_keep_alive=75)
+        config.load()
+        state = ServerState()
+        server = await loop.create_server(lambda: Front(config, state, {}, loop), "127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        await work(Bench(loop, leaving, reader, writer))
+        writer.close()
+        await writer.wait_closed()
+        server.close()
+        while state.connections or state.tasks:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0)
+
+    try:
+        loop.run_until_complete(whole())
+    finally:
+        loop.close()
+
+
+def test_a_connection_that_nobody_uses_is_closed_after_its_time() -> None:
+    async def work(bench: Bench) -> None:
+        await bench.later(70)
+        bench.writer.write(WHOLE)
+        assert b" 200 " in await bench.head()
+        assert await bench.reader.readexactly(2) == b"{}"
+        await bench.later(70)
+        assert not bench.reader.at_eof()
+        await bench.later(10)
+        assert await bench.reader.read() == b""
+
+    run(fine, work)
+
+
+def test_a_head_that_does_not_end_has_no_more_time_than_none() -> None:
+    async def work(bench: Bench) -> None:
+        await bench.later(70)
+        bench.writer.write(WHOLE[:30])
+        await bench.later(10)
+        assert await bench.reader.read() == b""
+
+    run(fine, work)
+
+
+def test_a_body_has_its_time_from_its_head_on() -> None:
+    async def work(bench: Bench) -> None:
+        await bench.later(70)
+        bench.writer.write(WHOLE[:-1])
+        await bench.later(70)
+        bench.writer.write(WHOLE[-1:])
+        assert b" 200 " in await bench.head()
+
+    run(fine, work)
+
+
+def test_a_mistake_after_what_was_told_ahead_ends_the_connection_without_an_answer() -> None:
+    async def fails(asked: Asked) -> bytes:
+        assert asked.early(b"[1]")
+        raise RuntimeError
+
+    async def work(bench: Bench) -> None:
+        bench.writer.write(WHOLE + WHOLE)
+        assert b"\r\nnoetl-foretold: [1]\r\n" in await bench.head()
+        assert await bench.reader.read() == b""
+
+    run(fails, work)
+
+
+def test_only_what_a_header_can_have_is_told_ahead_and_once() -> None:
+    async def tells(asked: Asked) -> bytes:
+        parts = (b"a\x7f", b"a\n", b"a\r", b"a\x00", "é".encode(), b"a" * 4097, b"a", b"a")
+        return json.dumps([asked.early(part) for part in parts]).encode()
+
+    async def work(bench: Bench) -> None:
+        bench.writer.write(WHOLE)
+        await bench.head()
+        assert b"[false, false, false, false, false, false, true, false]" in await bench.head()
+
+    run(tells, work)
+
+
+def test_a_server_that_leaves_says_so_with_its_answer() -> None:
+    async def work(bench: Bench) -> None:
+        bench.leaving.begin()
+        bench.writer.write(WHOLE + WHOLE)
+        assert b"\r\nconnection: close\r\n" in await bench.head()
+        assert await bench.reader.read() == b"{}"
+
+    run(fine, work)
