@@ -52,6 +52,7 @@ class Child(asyncio.Protocol):
         self._failure: Failed | None = None
         self._status: int | None = None
         self._rested: Callable[[Child], None] | None = None
+        self._rest = Deadline(self._never_at_rest)
         self._exited = False
         self._hung_up = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -70,7 +71,7 @@ class Child(asyncio.Protocol):
         """Tell it that what was sent ahead is not to be run, and `rested` once it can take another job; kill it if it never can."""
         self._rested = rested
         self.prepare(frames.frame(frames.DROP, b""))
-        self._loop.call_later(_DROP_WITHIN, self._not_at_rest)
+        self._rest.set(_DROP_WITHIN)
 
     async def perform(self, job: Job, frame: bytes) -> Outcome:
         """Send the job, or that the one which was prepared is to be run, and return its outcome."""
@@ -129,6 +130,7 @@ class Child(asyncio.Protocol):
     def close(self) -> None:
         """Hang up."""
         self._deadline.close()
+        self._rest.close()
         if self._transport is not None:
             self._transport.abort()
 
@@ -155,6 +157,7 @@ class Child(asyncio.Protocol):
         elif kind == frames.LEAVING:
             self.leaving = True
         elif kind == frames.DROPPED:
+            self._rest.lift()
             rested, self._rested = self._rested, None
             if rested is not None and self.usable:
                 rested(self)
@@ -170,8 +173,8 @@ class Child(asyncio.Protocol):
         self._bound = limit
         self._deadline.set(limit + grace)
 
-    def _not_at_rest(self) -> None:
-        if self._rested is not None and self.usable:
+    def _never_at_rest(self) -> None:
+        if self.usable:
             self.stop("killed", "was killed")
 
     def _too_long(self) -> None:
