@@ -13,7 +13,7 @@ import orjson
 from noetl.engine.value import loads
 from noetl.errors import NoetlError, NotFound, Unauthorized, Unavailable
 from noetl.settings import Secret
-from noetl.worker.line import Early, Line
+from noetl.worker.line import Line, Listener
 
 Json = Any
 ANSWER = 60.0
@@ -76,17 +76,17 @@ class Api:
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise self._away(error) from error
 
-    async def report(self, header: Mapping[str, Json], blobs: Sequence[bytes], early: Early) -> dict[str, Json]:
-        """Send a report: the header's line, then the results. `early` gets what comes ahead of the answer."""
-        return await _over(self._reports, "/api/worker/report", b"".join((orjson.dumps(header), b"\n", *blobs)), early)
+    async def report(self, header: Mapping[str, Json], blobs: Sequence[bytes], listener: Listener) -> dict[str, Json]:
+        """Send a report: the header's line, then the results."""
+        return await _over(self._reports, "/api/worker/report", b"".join((orjson.dumps(header), b"\n", *blobs)), listener)
 
     async def claim(self, question: Mapping[str, Json]) -> dict[str, Json]:
         """Ask for commands."""
         return await _over(self._claims, "/api/worker/claim", orjson.dumps(question))
 
-    async def park(self, question: Mapping[str, Json], early: Early) -> dict[str, Json]:
+    async def park(self, question: Mapping[str, Json], listener: Listener) -> dict[str, Json]:
         """Wait at the server for a command that is yet to be issued."""
-        return await _over(self._parking, "/api/worker/claim", orjson.dumps(question), early)
+        return await _over(self._parking, "/api/worker/claim", orjson.dumps(question), listener)
 
     async def credential(self, name: str) -> Json:
         """Return a credential's data; raise NotFound if there is none."""
@@ -111,8 +111,8 @@ class Api:
         return Unavailable(f"the server at {self.url} does not answer: {str(error) or type(error).__name__}", "see: noetl server status")
 
 
-async def _over(line: Line, path: str, body: bytes, early: Early | None = None) -> dict[str, Json]:
-    status, raw = await line.post(path, body, ANSWER, early)
+async def _over(line: Line, path: str, body: bytes, listener: Listener | None = None) -> dict[str, Json]:
+    status, raw = await line.post(path, body, ANSWER, listener)
     if status >= 400:
         raise _error(status, raw)
     found: dict[str, Json] = loads(raw)

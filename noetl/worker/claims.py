@@ -94,7 +94,7 @@ class Claims:
             asked = time.monotonic()
             with self._ahead() as ahead:
                 try:
-                    answer = await self._api.park(question, ahead.told)
+                    answer = await self._api.park(question, ahead)
                 except NoetlError as error:
                     logger.debug("waiting at the server: %s", error.message)
                     await asyncio.sleep(1)

@@ -73,12 +73,11 @@ class Child(asyncio.Protocol):
         self.prepare(frames.frame(frames.DROP, b""))
         self._rest.set(_DROP_WITHIN)
 
-    async def perform(self, job: Job, frame: bytes) -> Outcome:
-        """Send the job, or that the one which was prepared is to be run, and return its outcome."""
+    def begin(self, job: Job, frame: bytes) -> None:
+        """Send the job, or that the one which was prepared is to be run; `ended` follows."""
         assert self._transport is not None
         self.job, self.used_secrets, self._failure = job, bool(job.keychain), None
-        outcome: asyncio.Future[Outcome] = self._loop.create_future()
-        self._outcome = outcome
+        self._outcome = self._loop.create_future()
         if self._exited or self._hung_up:
             self._conclude()
         else:
@@ -86,8 +85,12 @@ class Child(asyncio.Protocol):
             written = job.tool.config.get("timeout")
             limit = (isinstance(written, (int, float, str)) and seconds(written)) or job.timeout
             self._limit(limit if job.most is None else min(limit, job.most))
+
+    async def ended(self) -> Outcome:
+        """Return the outcome of the job that was begun."""
+        assert self._outcome is not None
         try:
-            return await outcome
+            return await self._outcome
         except asyncio.CancelledError:
             self.stop("killed", "was cancelled")
             raise

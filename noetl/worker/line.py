@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable
-from typing import cast
+from typing import Protocol, cast
 from urllib.parse import urlsplit
 
 import httptools
@@ -19,9 +18,18 @@ from noetl.settings import Secret
 
 FORETOLD = b"noetl-foretold"
 """The header that has, as JSON, what the server tells ahead of its answer, while it still works on that."""
-Early = Callable[[bytes], None]
 CONNECT = 5.0
 """Seconds that connecting may take."""
+
+
+class Listener(Protocol):
+    """Hears what comes for a request, the moment it is there: whoever waits for the answer is woken up later."""
+
+    def told(self, raw: bytes) -> None:
+        """Take in what the server tells ahead of its answer."""
+
+    def answered(self, raw: bytes) -> None:
+        """Take in the answer, of status 200."""
 
 
 class Line:
@@ -40,18 +48,15 @@ class Line:
         self._turn = asyncio.Lock()
         self._connection: Connection | None = None
 
-    async def post(self, path: str, body: bytes, seconds: float, early: Early | None = None) -> tuple[int, bytes]:
-        """Send a request and return the answer's status and body; raise Unavailable where none comes within so many seconds.
-
-        `early` gets what the server tells ahead of its answer, once it is there.
-        """
+    async def post(self, path: str, body: bytes, seconds: float, listener: Listener | None = None) -> tuple[int, bytes]:
+        """Send a request and return the answer's status and body; raise Unavailable where none comes within so many seconds."""
         async with self._turn:
             try:
                 connection = self._connection
                 if connection is None or connection.closed:
                     connection = self._connection = await self._connect()
                 head = f"POST {self._prefix}{path}{self._headers}{len(body)}\r\n\r\n".encode("latin-1")
-                return await connection.send(head, body, seconds, early)
+                return await connection.send(head, body, seconds, listener)
             except (OSError, TimeoutError) as error:
                 self.close()
                 raise Unavailable(
@@ -83,14 +88,14 @@ class Connection(asyncio.Protocol):
         self._answer: asyncio.Future[tuple[int, bytes]] | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._body: list[bytes] = []
-        self._early: Early | None = None
+        self._listener: Listener | None = None
         self._deadline = Deadline(self._late)
 
-    def send(self, head: bytes, body: bytes, seconds: float, early: Early | None) -> asyncio.Future[tuple[int, bytes]]:
+    def send(self, head: bytes, body: bytes, seconds: float, listener: Listener | None) -> asyncio.Future[tuple[int, bytes]]:
         """Send a request; the future has the answer's status and body, TimeoutError where none comes within so many seconds."""
         assert self._transport is not None
         self._answer = asyncio.get_running_loop().create_future()
-        self._early = early
+        self._listener = listener
         self._deadline.set(seconds)
         self._transport.write(head + body if len(body) < 65536 else head)
         if len(body) >= 65536:
@@ -124,8 +129,8 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Hand over what is told ahead of the answer."""
-        if self._early is not None and name.lower() == FORETOLD:
-            self._early(value)
+        if self._listener is not None and name.lower() == FORETOLD:
+            self._listener.told(value)
 
     def on_body(self, body: bytes) -> None:
         """Keep a part of the body."""
@@ -136,7 +141,10 @@ class Connection(asyncio.Protocol):
         body, self._body = b"".join(self._body), []
         self._deadline.lift()
         if self._answer is not None and not self._answer.done():
-            self._answer.set_result((self._parser.get_status_code(), body))
+            status = self._parser.get_status_code()
+            if self._listener is not None and status == 200:
+                self._listener.answered(body)
+            self._answer.set_result((status, body))
         if not self._parser.should_keep_alive():
             self.close()
 

@@ -154,7 +154,7 @@ class Worker:
                 await asyncio.sleep(1)
 
     def _foresee(self) -> Ahead:
-        return Ahead(self._playbooks, self._sandbox, self._slots)
+        return Ahead(self._playbooks, self._sandbox, self._slots, self._begin)
 
     async def _take(self, commands: Sequence[dict[str, Json]], asked: float) -> None:
         """Hold commands that are leased to this worker since it asked, and begin what may."""
@@ -180,6 +180,8 @@ class Worker:
 
     def _begin(self) -> None:
         while (taken := self._slots.next()) is not None:
+            if not taken.job.stored and self._sandbox.own_file(taken.job) is None:
+                self._sandbox.begin(taken.job, self._until(taken))
             self._spawn(self._perform(taken))
         if self._slots.taken and len(self._slots.running) < self._slots.size and self._later is None:
             self._later = asyncio.get_running_loop().call_later(SHORT, self._begin_again)
@@ -198,8 +200,7 @@ class Worker:
         self._reports.due()
 
     async def _outcome(self, taken: Taken) -> Outcome:
-        # What has lost a worker before is announced before it begins, so that what only waited its turn is not held against it.
-        job, until = taken.job, 0.0 if taken.suspect else taken.sure + self._beat
+        job, until = taken.job, self._until(taken)
         if not job.stored:
             return await self._sent(job.key, await self._run(job, until))
         with self._results.files(job) as files:
@@ -208,6 +209,13 @@ class Worker:
             except NoetlError as error:
                 return Failed({"message": error.message, "type": error.code})
             return await self._sent(job.key, await self._run(job, until))
+
+    def _until(self, taken: Taken) -> float:
+        """Return until when a command may begin on the last word on its lease.
+
+        What has lost a worker before is announced before it begins, so that what only waited its turn is not held against it.
+        """
+        return 0.0 if taken.suspect else taken.sure + self._beat
 
     async def _sent(self, key: Key, outcome: Outcome) -> Outcome:
         """Send a large result ahead of its report."""

@@ -63,7 +63,7 @@ class Reports:
         asked = time.monotonic()
         with self._ahead() as ahead:
             try:
-                answer = await self._api.report(self._header(batch, free), [_text(finished) for finished in batch], ahead.told)
+                answer = await self._api.report(self._header(batch, free), [_text(finished) for finished in batch], ahead)
             except NoetlError as error:
                 return await self._refused(batch, error)
             finally:

@@ -83,7 +83,7 @@ class Sandbox:
             frame = None if job.key in self._prepared else self._frame(frames.JOB, job, until)
         except (TypeError, ValueError) as error:
             return Failed({"type": "internal", "message": f"step {job.step}: its command is no JSON: {error}"})
-        self._running[job.key] = None
+        self._running.setdefault(job.key, None)
         try:
             async with self._slots:
                 return await self._run(job, frame, until)
@@ -106,6 +106,17 @@ class Sandbox:
                     return
                 self._idle.append(child)
                 return
+
+    def is_prepared(self, key: Key) -> bool:
+        """Return whether a child has a job ready, so that `begin` begins it at once."""
+        return (child := self._prepared.get(key)) is not None and child.usable
+
+    def begin(self, job: Job, until: float | None) -> None:
+        """Have a job that was prepared begin at once, if it was; `run` follows."""
+        child = self._prepared.get(job.key)
+        if child is not None and child.usable and child.job is None and not self._closed:
+            self._running[job.key] = child
+            child.begin(job, frames.frame(frames.GO, orjson.dumps(until)))
 
     def drop(self, key: Key) -> None:
         """Forget a job that was prepared and is not to be run. Unknown keys are ignored."""
@@ -156,18 +167,22 @@ class Sandbox:
 
     async def _run(self, job: Job, frame: bytes | None, until: float | None) -> Outcome:
         ready = self._prepared.pop(job.key, None)
-        if ready is not None and ready.usable:
-            child, frame = ready, frames.frame(frames.GO, orjson.dumps(until))
+        if ready is not None and ready.job is not None:
+            child = ready
         else:
-            child, frame = await self._child(), frame or self._frame(frames.JOB, job, until)
-        if job.key in self._killed or self._closed:
-            if child is ready:
-                child.drop(self._idle.append)
+            if ready is not None and ready.usable:
+                child, frame = ready, frames.frame(frames.GO, orjson.dumps(until))
             else:
-                self._idle.append(child)
-            return Failed({"type": "killed", "message": f"step {job.step} was killed"})
-        self._running[job.key] = child
-        outcome = await child.perform(job, frame)
+                child, frame = await self._child(), frame or self._frame(frames.JOB, job, until)
+            if job.key in self._killed or self._closed:
+                if child is ready:
+                    child.drop(self._idle.append)
+                else:
+                    self._idle.append(child)
+                return Failed({"type": "killed", "message": f"step {job.step} was killed"})
+            self._running[job.key] = child
+            child.begin(job, frame)
+        outcome = await child.ended()
         if child.usable:
             self._idle.append(child)
         else:

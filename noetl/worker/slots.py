@@ -83,10 +83,14 @@ class Slots:
         """Every lease that this worker answers for: [execution, command, fence]."""
         return [list(key) for key in (*list(self.arriving), *list(self.running), *list(self.taken), *list(self.reporting))]
 
+    def holds(self, key: Key) -> bool:
+        """Return whether a command is taken, running or to be reported."""
+        return key in self.running or key in self.reporting or key in self.taken
+
     def take(self, job: Job, attempt: int, asked: float, suspect: bool = False) -> None:
         """Hold a command that was asked for at this moment, unless it is held already."""
         key = job.key
-        if key not in self.running and key not in self.reporting and key not in self.taken:
+        if not self.holds(key):
             self.taken[key] = Taken(job, attempt, time.monotonic(), asked, suspect)
 
     def next(self) -> Taken | None:

@@ -381,3 +381,47 @@ async def test_what_is_broken_fails_once_it_is_told_to_run(bench: Any) -> None:
     outcome = await bench.sandbox.run(job)
     assert isinstance(outcome, Failed), outcome
     assert "division by zero" in outcome.error["message"]
+
+
+async def test_what_is_ready_begins_before_anybody_waits_for_its_outcome(bench: Any, tmp_path: Path) -> None:
+    assert value(await bench.python("result = 1")) == 1
+    trace = tmp_path / "trace"
+    job = bench.job("python", {"code": f"open({str(trace)!r}, 'a').write('x')\nresult = 4"})
+    bench.sandbox.begin(job, None)
+    bench.sandbox.prepare(job)
+    await asyncio.sleep(0.2)
+    assert not trace.exists()
+    bench.sandbox.begin(job, None)
+    bench.sandbox.begin(job, None)
+    assert await gone(lambda: not trace.exists())
+    await asyncio.sleep(0.1)
+    assert (value(await bench.sandbox.run(job)), trace.read_text()) == (4, "x")
+    assert value(await bench.python("result = 3")) == 3
+
+
+async def test_what_has_begun_at_once_asks_for_its_lease_too(bench: Any) -> None:
+    bench.values[""] = time.monotonic() + 60
+    assert value(await bench.python("result = 1")) == 1
+    job = bench.job("python", {"code": "result = 6"})
+    bench.sandbox.prepare(job)
+    bench.sandbox.begin(job, 0.0)
+    assert value(await bench.sandbox.run(job, until=0.0)) == 6
+    assert bench.fetched == [("lease", "")]
+
+
+@pytest.mark.parametrize("ending", ["kill", "death"])
+async def test_what_ends_before_anybody_waits_for_its_outcome_has_one(bench: Any, ending: str) -> None:
+    assert value(await bench.python("result = 1")) == 1
+    job = bench.job("python", {"code": "import time; time.sleep(60)"})
+    bench.sandbox.prepare(job)
+    bench.sandbox.begin(job, None)
+    child = bench.sandbox.processes[1]
+    if ending == "kill":
+        bench.sandbox.kill(job.key)
+    else:
+        os.kill(child, signal.SIGKILL)
+    assert await gone(lambda: child in bench.sandbox.processes)
+    outcome = await bench.sandbox.run(job)
+    assert isinstance(outcome, Failed), outcome
+    assert outcome.error["type"] == ("killed" if ending == "kill" else "process_exit")
+    assert value(await bench.python("result = 3")) == 3

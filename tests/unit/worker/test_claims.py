@@ -26,7 +26,7 @@ class Server:
     async def claim(self, question: dict[str, Any]) -> dict[str, Any]:
         return {"commands": [self.answers.pop()] if question["most"] and self.answers else []}
 
-    async def park(self, question: dict[str, Any], early: Any) -> dict[str, Any]:
+    async def park(self, question: dict[str, Any], listener: Any) -> dict[str, Any]:
         self.promised.append(self.slots.promised)
         assert question == {"worker_id": "w:1", "pool": "default", "park": module.PARK, "foretell": True}
         answer = self.answers.pop(0)
@@ -57,7 +57,7 @@ def claiming(slots: Slots, server: Server) -> tuple[Claims, list[Any]]:
     async def take(commands: Any, asked: float) -> None:
         taken.append(list(commands))
 
-    ahead: Any = lambda: Ahead(None, None, slots)  # type: ignore[arg-type]  # noqa: E731
+    ahead: Any = lambda: Ahead(None, None, slots, lambda: None)  # type: ignore[arg-type]  # noqa: E731
     claims = Claims(
         server,  # type: ignore[arg-type]
         slots,

@@ -20,7 +20,7 @@ class Answering:
     def __init__(self, *words: str) -> None:
         self.words = list(words)
 
-    async def report(self, header: dict[str, Any], blobs: list[bytes], early: Any) -> dict[str, Any]:
+    async def report(self, header: dict[str, Any], blobs: list[bytes], listener: Any) -> dict[str, Any]:
         """Answer."""
         return {"answers": [self.words.pop(0)], "commands": []}
 
@@ -44,7 +44,7 @@ async def take(commands: Any, asked: float) -> None:
 async def test_what_is_refused_for_good_is_no_endless_retry(word: str, outcome: Outcome, left: type | None) -> None:
     slots = Slots(1)
     slots.reporting[KEY] = Finished(KEY, outcome, 0.0, 1)
-    ahead: Any = lambda: Ahead(None, None, slots)  # type: ignore[arg-type]  # noqa: E731
+    ahead: Any = lambda: Ahead(None, None, slots, lambda: None)  # type: ignore[arg-type]  # noqa: E731
     reports = Reports(Answering(word), slots, worker_id="w", pool="default", take=take, ahead=ahead)  # type: ignore[arg-type]
     taken = await reports._send(list(slots.reporting.values()))
     assert taken is (word != "refused: unavailable")
