@@ -107,7 +107,8 @@ class Gate:
         except NoetlError as error:
             return _refusal(error, self._leaving.begun)
         except Exception as error:
-            logger.exception("a request failed")
+            path = next(path for path, known in self._direct.items() if known is handle)
+            logger.exception("POST %s failed", path)
             return _refusal(internal(error), self._leaving.begun)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

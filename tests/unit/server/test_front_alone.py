@@ -7,6 +7,7 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
@@ -128,6 +129,22 @@ def test_a_mistake_after_what_was_told_ahead_ends_the_connection_without_an_answ
         assert await bench.reader.read() == b""
 
     run(fails, work)
+
+
+@pytest.mark.parametrize("more", [b"", b"TE: trailers\r\n"])
+def test_a_mistake_is_logged_with_the_path_it_was_asked_by(more: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    """On both ways, as that of any other route is."""
+
+    async def fails(_asked: Asked) -> bytes:
+        raise RuntimeError("not so")
+
+    async def work(bench: Bench) -> None:
+        bench.writer.write(WHOLE.replace(b"\r\n", b"\r\n" + more, 1))
+        assert b" 500 " in await bench.head()
+
+    run(fails, work)
+    (line,) = [record for record in caplog.records if record.name == "noetl.server"]
+    assert (line.getMessage(), "RuntimeError: not so" in (line.exc_text or "")) == ("POST /api/execute failed", True)
 
 
 def test_only_what_a_header_can_have_is_told_ahead_and_once() -> None:
