@@ -26,6 +26,8 @@ MOST_FORETOLD = 4096
 REMEMBERED = 64
 _REQUEST = re.compile(rb"POST (/[!-~]*) HTTP/1\.1")
 _HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*)")
+_ODD_END = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)")
+"""A line of a head that does not end as it must: the end of such a head would never be found."""
 _HEADER_TEXT = re.compile(rb"[ -~]*")
 _EARLY = b"content-type: application/json\r\ntransfer-encoding: chunked\r\n%b: " % FORETOLD
 _NOT_PLAIN = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"te", b"trailer"})
@@ -137,7 +139,7 @@ class Front(asyncio.Protocol):
         received = self._received
         end = received.find(b"\r\n\r\n")
         if end < 0:
-            if len(received) > MOST_HEAD or not received.startswith(b"POST /api/"[: len(received)]):
+            if len(received) > MOST_HEAD or not received.startswith(b"POST /api/"[: len(received)]) or _ODD_END.search(received):
                 self._hand_over()
             return
         head = received[:end]

@@ -107,6 +107,16 @@ def test_a_head_that_does_not_end_has_no_more_time_than_none() -> None:
     run(fine, work)
 
 
+@pytest.mark.parametrize("end", [b"\n", b"\r", b"\n\r"])
+def test_a_head_whose_lines_end_otherwise_is_refused_at_once(end: bytes) -> None:
+    async def work(bench: Bench) -> None:
+        bench.writer.write(WHOLE.replace(b"\r\n", end))
+        assert b" 400 " in await bench.head()
+        assert b"Invalid" in await bench.reader.read()
+
+    run(fine, work)
+
+
 def test_a_body_has_its_time_from_its_head_on() -> None:
     async def work(bench: Bench) -> None:
         await bench.later(70)
