@@ -33,6 +33,8 @@ LONGEST = 120.0
 """Seconds after which one run of a peer is given up."""
 ENOUGH = 25.0
 """Seconds of runs after which no more are made of what is that slow."""
+CALM, LOOK, LONGEST_UNREST = 5.0, 0.25, 3.0
+"""Per cent of the machine that may be busy when a run begins, seconds between two looks, and seconds after which it begins anyway."""
 FAILURES = (NoetlError, OSError, TimeoutError, aiohttp.ClientError, psutil.Error)
 Say = Callable[[str], None]
 
@@ -73,6 +75,7 @@ async def measure(settings: Settings, home: Path, names: Sequence[str], say: Say
             say(f"round {number + 1} of {ROUNDS}")
             for what in MEASURES:
                 for one in contestants:
+                    await _calm()
                     await _run(one, what)
         rows = [(what, [one.result(what) for one in contestants]) for what in (*MEASURES, CPU)]
     labels = [one.name for one in contestants[1:]]
@@ -122,6 +125,16 @@ async def _warm(one: Contestant, say: Say) -> None:
         one.running, one.problem = None, _words(error)
         await one.up.aclose()
         say(f"{one.name}: {one.problem}")
+
+
+async def _calm() -> None:
+    """Wait until nobody is busy with what remains of an earlier run."""
+    deadline = time.monotonic() + LONGEST_UNREST
+    psutil.cpu_percent()
+    while time.monotonic() < deadline:
+        await asyncio.sleep(LOOK)
+        if psutil.cpu_percent() < CALM:
+            return
 
 
 async def _run(one: Contestant, what: Measure) -> None:
