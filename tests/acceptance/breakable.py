@@ -40,6 +40,15 @@ def store_outside(live: Live, outside: Postgres) -> None:
 
 
 @pytest.fixture(scope="module")
+def platform(request: pytest.FixtureRequest, make_live: MakeLive) -> Iterator[Live]:
+    """A server and a worker of a module's own, with the settings in its PLATFORM, if it has any."""
+    with make_live(getattr(request.module, "PLATFORM", None)) as one:
+        one.server()
+        one.worker()
+        yield one
+
+
+@pytest.fixture(scope="module")
 def shared(make_live: MakeLive, effects: Postgres) -> Iterator[Live]:
     """A server with short leases, on the session's services; tests start the workers that they kill."""
     with make_live(SHORT_LEASE) as one:

@@ -9,12 +9,9 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-import pytest
 from live import Live
 
 Json = Any
@@ -67,15 +64,6 @@ workflow:
             import hashlib
             return [len(start["text"]), hashlib.sha256(start["text"].encode()).hexdigest()]
 """
-
-
-@pytest.fixture(scope="module")
-def platform(make_live: Callable[..., AbstractContextManager[Live]]) -> Iterator[Live]:
-    """A platform of its own, with limits as they are."""
-    with make_live() as one:
-        one.server()
-        one.worker()
-        yield one
 
 
 def settled(live: Live) -> int:
