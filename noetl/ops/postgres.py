@@ -32,6 +32,9 @@ _CONFIGURATION = {
     "max_connections": "100",
     "log_line_prefix": "%m [%p] %q%u@%d ",
     "log_timezone": "UTC",
+    # A statement of a playbook, and the row that it could not write, may hold a secret.
+    "log_min_error_statement": "panic",
+    "log_error_verbosity": "terse",
     "timezone": "UTC",
 }
 

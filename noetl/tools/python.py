@@ -23,6 +23,7 @@ from noetl.tools.base import Call, Json, ToolError
 FILENAME = "<code>"
 MODULE = "playbook_code"
 _FRAMES = 10
+_SHOWN = 200
 _POSITIONAL = inspect.Parameter.POSITIONAL_ONLY
 _REST = inspect.Parameter.VAR_POSITIONAL
 _KEYWORDS = inspect.Parameter.VAR_KEYWORD
@@ -147,8 +148,9 @@ def _failure(error: BaseException, code: str) -> ToolError:
 
 def _frame(frame: traceback.FrameSummary, lines: list[str]) -> str:
     number = frame.lineno or 0
-    text = lines[number - 1].strip()[:200] if 0 < number <= len(lines) else ""
-    return f"line {number}, in {frame.name}: {text}"
+    text = lines[number - 1].strip() if 0 < number <= len(lines) else ""
+    shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    return f"line {number}, in {frame.name}: {shown}"
 
 
 def _text(error: BaseException) -> str:

@@ -332,7 +332,7 @@ def _error_json(failure: ToolError, secrets: set[str]) -> bytes:
     if "traceback" in failure.details:
         error["traceback"] = failure.details["traceback"]
     body = error.pop("data", None)
-    told = {name: masks.text(encoding.clean(value)) if isinstance(value, str) else value for name, value in error.items()}
+    told = {name: masks.error(encoding.clean(value)) if isinstance(value, str) else value for name, value in error.items()}
     return orjson.dumps(told if body is None else {**told, "data": masks.value(_cleaned(body))})
 
 

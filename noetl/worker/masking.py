@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
+import html
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote
 
 import orjson
 
@@ -15,30 +16,54 @@ from noetl.engine.value import dumps, loads
 SHORTEST = 4
 """Shorter values are not masked: they would blot out half of any text."""
 _MASK = "***"
+_CUT = "..."
+"""What stands where an error's text shows only the beginning of something."""
+_MOST_CUT = 200
+_LEAST_CODED = 8
+_SPACE = r"(?:\s|[+]|(?i:%(?:25)*(?:20|09|0A|0D))|\\+[nrt])+"
 
 
 class Masks:
-    """Replaces a call's secrets, also where they are escaped, quoted for a URL or in base64."""
+    """Replaces a call's secrets, also where they are escaped, quoted for a URL or a shell, in hexadecimal, or a part of what is base64."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        words: set[str] = set()
-        for secret in secrets:
-            if len(secret) >= SHORTEST:
-                words |= {secret, quote(secret, safe=""), quote_plus(secret), base64.b64encode(secret.encode("utf-8", "replace")).decode()}
+        known = {secret for secret in secrets if len(secret) >= SHORTEST}
+        self._known = sorted(known, key=len, reverse=True)
+        words = {form for secret in known for form in _forms(secret)}
         self._words = sorted(words, key=len, reverse=True)
         self._escaped = [orjson.dumps(word.encode("utf-8", "replace").decode())[1:-1] for word in self._words]
+        self._written = [re.compile(_written(secret)) for secret in known if not secret.isalnum() or not secret.isascii()]
 
     def text(self, text: str) -> str:
         """Return the text without secrets."""
         for word in self._words:
             if word in text:
                 text = text.replace(word, _MASK)
+        for pattern in self._written:
+            text = pattern.sub(_MASK, text)
+        return text
+
+    def error(self, text: str) -> str:
+        """Return an error's text without secrets, nor the beginnings of such that were cut off."""
+        pieces = self.text(text).split(_CUT)
+        return _CUT.join([*(self._uncut(piece) for piece in pieces[:-1]), pieces[-1]])
+
+    def _uncut(self, text: str) -> str:
+        for secret in self._known:
+            for size in range(min(len(secret), _MOST_CUT), SHORTEST - 1, -1):
+                # A sign may be cut in the midst of its escape.
+                if found := re.search(_written(secret[:size]) + r"[^\w\s]{0,6}\Z", text[-_MOST_CUT * 6 :]):
+                    return text.removesuffix(found[0]) + _MASK
         return text
 
     def json(self, document: bytes) -> bytes:
         """Return the JSON text without secrets."""
         if not any(word in document for word in self._escaped):
-            return document
+            if not self._written:
+                return document
+            text = document.decode()
+            if not any(pattern.search(text) for pattern in self._written):
+                return document
         return dumps(self.value(loads(document)))
 
     def value(self, value: Any) -> Any:
@@ -49,9 +74,38 @@ class Masks:
             return {self.text(key): self.value(item) for key, item in value.items()}
         if isinstance(value, list):
             return [self.value(item) for item in value]
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and any(word in str(value) for word in self._words):
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and self.text(str(value)) != str(value):
             return _MASK
         return value
+
+
+def _forms(secret: str) -> Iterator[str]:
+    """Yield a secret as it is and as it is encoded."""
+    raw = secret.encode("utf-8", "replace")
+    yield secret
+    yield from (form for form in (raw.hex(), raw.hex().upper()) if len(form) >= _LEAST_CODED)
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        yield encode(raw).decode()
+        for ahead, foreign in enumerate((0, 2, 3)):
+            # What the characters say that stand for nothing but the secret, with so many bytes ahead of it.
+            inner = encode(bytes(ahead) + raw).decode()[foreign : (ahead + len(raw)) * 8 // 6]
+            if len(inner) >= _LEAST_CODED:
+                yield inner
+
+
+def _written(secret: str) -> str:
+    """Return a pattern for the ways to write a secret: each of its signs may be escaped as JSON, code, URLs, HTML or shells have it."""
+    return "".join(_SPACE if part.isspace() else "".join(map(_sign, part)) for part in re.split(r"(\s+)", secret))
+
+
+def _sign(sign: str) -> str:
+    if sign.isascii() and sign.isalnum():
+        return sign
+    plain, number = re.escape(sign), ord(sign)
+    ways = [rf"\\*{plain}", rf"(?i:{quote(sign.encode('utf-8', 'replace'), safe='').replace('%', '%(?:25)*')})", rf"(?i:\\+u{number:04x})"]
+    ways += [html.escape(sign)] if html.escape(sign) != sign else []
+    ways += ["''", r"\\*'\\*\"\\*'\\*\"\\*'"] if sign == "'" else []
+    return f"(?:{'|'.join(reversed(ways))})"
 
 
 def secrets_of(credential: Any) -> set[str]:
