@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from benchmarks import commands, comparison, engine, limits, scale, side_by_side, stack
 from noetl import home
 from noetl.ops import server
+from noetl.ops.interrupt import heard_once
 
 GROUPS, ON_REQUEST = ("start", "engine"), ("scale",)
 
@@ -30,7 +31,15 @@ class Figure:
 
 
 def main() -> int:
-    """Run what is asked for."""
+    """Run what is asked for; Ctrl-C stops what was started."""
+    try:
+        with heard_once("bench"):
+            return _measured()
+    except KeyboardInterrupt:
+        return 130
+
+
+def _measured() -> int:
     parser = argparse.ArgumentParser(prog="inv bench", description="Measure noetl beside this machine's own limits.")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--only", default="", help=f"only the groups whose names begin with this: {', '.join((*GROUPS, *ON_REQUEST))}")

@@ -19,6 +19,7 @@ from chaos.faults import Faults
 from chaos.load import Load
 from chaos.platform import Platform
 from chaos.proof import SHOWN, Proof, prove, unfinished
+from noetl.ops.interrupt import heard_once
 
 SETTLE = 90.0
 """Seconds that what was begun has to end, once nothing is broken any more."""
@@ -37,7 +38,12 @@ def main() -> int:
     seed = given.seed if given.seed is not None else random.SystemRandom().randrange(1_000_000)
     home = Path(tempfile.mkdtemp(prefix="noetl-chaos-"))
     home.chmod(0o755)
-    report = asyncio.run(_run(home, seed, given.seconds))
+    try:
+        with heard_once("chaos"):
+            report = asyncio.run(_run(home, seed, given.seconds))
+    except KeyboardInterrupt:
+        shutil.rmtree(home, ignore_errors=True)
+        return 130
     well = not report["problems"]
     if given.json:
         print(json.dumps(report, indent=1))

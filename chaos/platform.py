@@ -56,6 +56,7 @@ class Platform:
     servers: list[Part] = field(default_factory=list)
     workers: list[Part] = field(default_factory=list)
     services_down: set[str] = field(default_factory=set)
+    _beginning: set[asyncio.Future[object]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.ports = [ports.free() for _ in range(SERVERS)]
@@ -93,7 +94,7 @@ class Platform:
 
     async def open(self) -> None:
         """Start everything and return when it is ready."""
-        await asyncio.to_thread(stack.start, self.settings)
+        await self._begin(stack.start)
         self.start(self.servers[0])
         await self._until(lambda: self.client(0).answers("/ready"), "server-1 is ready")
         for part in [*self.servers[1:], *self.workers]:
@@ -129,12 +130,19 @@ class Platform:
         deadline = time.monotonic() + READY_WITHIN
         while True:
             try:
-                await asyncio.to_thread(start, self.settings)
+                await self._begin(start)
                 break
             except NoetlError:
                 if time.monotonic() > deadline:
                     raise
         self.services_down.discard(service)
+
+    async def _begin(self, start: Callable[[Settings], object]) -> None:
+        """Start a service in a thread. Whoever closes this waits for that, even where nobody else does any longer."""
+        future = asyncio.get_running_loop().run_in_executor(None, start, self.settings)
+        self._beginning.add(future)
+        future.add_done_callback(self._beginning.discard)
+        await asyncio.shield(future)
 
     def service(self, name: str) -> int | None:
         """Return the process id of a service that runs."""
@@ -155,6 +163,7 @@ class Platform:
         """Stop everything as an operator would, and return what still runs afterwards."""
         for part in self.parts:
             part.down = True
+        await asyncio.gather(*self._beginning, return_exceptions=True)
         trees = self._trees()
         for kind in (self.workers, self.servers):
             await asyncio.gather(*(asyncio.to_thread(_end, part) for part in kind))

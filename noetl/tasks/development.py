@@ -80,9 +80,20 @@ def chaos(_context: Context, seconds: float = 60.0, seed: int = -1, json: bool =
 def _run(command: Sequence[str]) -> int:
     environ = {**os.environ, "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])}
     try:
-        return subprocess.run(command, cwd=checkout(), env=environ, check=False).returncode
+        process = subprocess.Popen(command, cwd=checkout(), env=environ)
     except FileNotFoundError as error:
         raise UsageError(f"{command[0]} is not installed", "pip install -e '.[dev]'") from error
+    interrupted = False
+    while True:
+        try:
+            code = process.wait()
+            break
+        except KeyboardInterrupt:
+            # A terminal has interrupted it too. It has started things and stops them first; subprocess.run would kill it meanwhile.
+            interrupted = True
+    if interrupted:
+        raise KeyboardInterrupt
+    return code
 
 
 def _check(command: Sequence[str]) -> None:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -22,3 +26,41 @@ def test_a_stack_that_is_broken_all_the_time_loses_nothing() -> None:
     assert report["problems"] == {}
     assert len(report["timeline"]) > 5
     assert report["counts"]["accepted"] > 10 and report["counts"]["COMPLETED"] > 10
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("times", [1, 3])
+def test_ctrl_c_leaves_nothing_of_it(times: int) -> None:
+    """A terminal interrupts the verb and the suite below it, as often as somebody is impatient."""
+    words = [str(Path(sys.executable).parent / "inv"), "chaos", "--seconds", "60", "--seed", "5"]
+    running = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        assert running.stderr is not None
+        said = ""
+        while "stop" not in said and "kill" not in said:
+            line = running.stderr.readline()
+            assert line, said
+            said += line
+        for _ in range(times):
+            os.killpg(running.pid, signal.SIGINT)
+            time.sleep(0.4)
+        said += running.communicate(timeout=90)[1]
+    finally:
+        running.kill()
+    found = re.search(r"starts in (\S+)", said)
+    assert found, said
+    assert running.returncode == 130, said
+    assert not Path(found[1]).exists()
+    assert _of(found[1]) == []
+
+
+def _of(home: str) -> list[str]:
+    """Return the command lines of processes that have to do with a folder."""
+    named = []
+    for process in psutil.process_iter():
+        try:
+            if home in " ".join(process.cmdline()) or process.environ().get("NOETL_HOME") == home:
+                named.append(" ".join(process.cmdline()))
+        except psutil.Error:
+            continue
+    return named

@@ -1,0 +1,62 @@
+"""Ctrl-C is heard once: what puts things in order is not disturbed by another one."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+
+import pytest
+
+from noetl.ops.interrupt import heard_once
+
+
+def interrupt() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_in_plain_code(capsys: pytest.CaptureFixture[str]) -> None:
+    done: list[str] = []
+    with pytest.raises(KeyboardInterrupt), heard_once("it"):
+        try:
+            interrupt()
+            time.sleep(10)
+        finally:
+            interrupt()
+            done.append("in order")
+    assert done == ["in order"]
+    assert capsys.readouterr().err == "it: what was started is being stopped\n" * 2
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_in_an_event_loop() -> None:
+    done: list[str] = []
+
+    async def beside() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            done.append("beside")
+
+    async def work() -> None:
+        task = asyncio.create_task(beside())
+        try:
+            await asyncio.sleep(0)
+            interrupt()
+            await asyncio.sleep(60)
+        finally:
+            interrupt()
+            await asyncio.gather(task, return_exceptions=True)
+            await asyncio.to_thread(time.sleep, 0.01)
+            done.append("in order")
+
+    with pytest.raises(KeyboardInterrupt), heard_once("it"):
+        asyncio.run(work())
+    assert done == ["beside", "in order"]
+
+
+def test_nothing_changes_without_it() -> None:
+    with heard_once("it"):
+        assert asyncio.run(asyncio.sleep(0, "done")) == "done"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
