@@ -47,7 +47,9 @@ class Reports:
         self._due.set()
 
     async def run(self) -> None:
-        """Report until cancelled."""
+        """Report until cancelled; what an earlier run that failed has left is due at once."""
+        if self._slots.reporting:
+            self._due.set()
         while True:
             await self._due.wait()
             self._due.clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -49,3 +50,28 @@ async def test_what_is_refused_for_good_is_no_endless_retry(word: str, outcome: 
     taken = await reports._send(list(slots.reporting.values()))
     assert taken is (word != "refused: unavailable")
     assert (type(slots.reporting[KEY].outcome) if KEY in slots.reporting else None) is left
+
+
+class Broken(Answering):
+    """A server whose first answer is no JSON."""
+
+    async def report(self, header: dict[str, Any], blobs: list[bytes], listener: Any) -> dict[str, Any]:
+        """Answer."""
+        if len(self.words) > 1:
+            raise ValueError(self.words.pop(0))
+        return await super().report(header, blobs, listener)
+
+
+async def test_what_is_left_when_reporting_stumbled_is_reported_when_it_goes_on() -> None:
+    slots = Slots(1)
+    slots.reporting[KEY] = Finished(KEY, Done(b"1"), 0.0, 1)
+    ahead: Any = lambda: Ahead(None, None, slots, lambda: None)  # type: ignore[arg-type]  # noqa: E731
+    reports = Reports(Broken("<html>", "recorded"), slots, worker_id="w", pool="default", take=take, ahead=ahead)  # type: ignore[arg-type]
+    reports.due()
+    with pytest.raises(ValueError, match="html"):
+        await reports.run()
+    again = asyncio.create_task(reports.run())
+    for _ in range(20):
+        await asyncio.sleep(0)
+    again.cancel()
+    assert slots.reporting == {}
