@@ -160,23 +160,30 @@ class Worker:
         """Hold commands that are leased to this worker since it asked, and begin what may."""
         keys = [(command["execution_id"], command["command_id"], command["fence"]) for command in commands]
         self._slots.arriving.update(keys)
-        for key, command in zip(keys, commands, strict=True):
-            try:
-                job = command.get("job") or self._playbooks.known_job(command)
-                if job is None:
-                    job = await patiently(partial(self._playbooks.job, command))
-                self._slots.take(job, command["attempt"], asked, bool(command.get("lost")))
-            except Unavailable as error:
-                logger.warning("execution %s command %d is given up: %s", key[0], key[1], error.message)
-            except NoetlError as error:
-                self._slots.refuse(key, command["attempt"], Failed({"message": error.message, "type": error.code}))
-                self._reports.due()
-            finally:
-                self._slots.arriving.discard(key)
+        try:
+            for key, command in zip(keys, commands, strict=True):
+                await self._arrive(key, command, asked)
+        finally:
+            # Whatever happens: a lease that is held for nothing would never end.
+            self._slots.arriving.difference_update(keys)
         self._begin()
         for key in keys:
             if key not in self._slots.running:
                 self._sandbox.drop(key)
+
+    async def _arrive(self, key: Key, command: dict[str, Json], asked: float) -> None:
+        try:
+            job = command.get("job") or self._playbooks.known_job(command)
+            if job is None:
+                job = await patiently(partial(self._playbooks.job, command))
+            self._slots.take(job, command["attempt"], asked, bool(command.get("lost")))
+        except Unavailable as error:
+            logger.warning("execution %s command %d is given up: %s", key[0], key[1], error.message)
+        except NoetlError as error:
+            self._slots.refuse(key, command["attempt"], Failed({"message": error.message, "type": error.code}))
+            self._reports.due()
+        finally:
+            self._slots.arriving.discard(key)
 
     def _begin(self) -> None:
         while (taken := self._slots.next()) is not None:
@@ -314,7 +321,8 @@ class Worker:
             slots.freed.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(slots.freed.wait(), 0.1)
-        unfinished = list(slots.running)
+        # What came meanwhile has not begun, and does not begin in the place of what is killed.
+        unfinished = [*slots.running, *slots.waited(-1)]
         slots.running.clear()
         for key in unfinished:
             self._sandbox.kill(key)

@@ -65,3 +65,35 @@ async def test_only_what_the_server_is_sure_of_makes_a_lease_good_for_longer(tmp
     made = worker(tmp_path, Server())
     made._heard({"lost": [], "waiting": False, "unknown": False, **answer}, [HELD], 200.0)
     assert made._slots.taken[KEY].sure == sure
+
+
+async def test_a_mistake_with_one_command_holds_no_lease_of_those_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a worker answers for without ever running it would be nobody's for ever."""
+    made = worker(tmp_path, Server())
+
+    def known_job(command: dict[str, Any]) -> Job:
+        raise RuntimeError(command["command_id"])
+
+    monkeypatch.setattr(made._playbooks, "known_job", known_job)
+    commands = [{"execution_id": "9", "command_id": number, "fence": 1, "attempt": 1} for number in (1, 2, 3)]
+    with pytest.raises(RuntimeError):
+        await made._take(commands, 100.0)
+    assert made._slots.held == [HELD]
+
+
+async def test_what_comes_while_a_worker_drains_is_handed_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    late = ("1", 4, 1)
+    monkeypatch.setattr(module, "DRAIN", 0.0)
+    made = worker(tmp_path, Server())
+    returned: list[list[Any]] = []
+
+    async def post(path: str, document: dict[str, Any]) -> dict[str, Any]:
+        assert path == "/api/worker/return"
+        returned.append(document["held"])
+        if len(returned) == 1:
+            made._slots.take(Job(late, "step", Tool("python", {}, {})), 1, 100.0)
+        return {}
+
+    monkeypatch.setattr(made._api, "post", post)
+    await made._drain()
+    assert returned == [[HELD], [list(late)]]
