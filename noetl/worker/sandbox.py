@@ -203,7 +203,10 @@ class Sandbox:
         child = Child(next(self._numbers), self._fetch, self._kill, self.result_file, _MOST_IN_A_FRAME)
         self._children[child.number] = child
         with theirs:
-            supervisor.fork(child.number, theirs)
+            forks = supervisor.fork(child.number, theirs)
+        if not forks:
+            ours.close()
+            return await self._child()
         ours.setblocking(False)
         await asyncio.get_running_loop().create_unix_connection(lambda: child, sock=ours)
         return child

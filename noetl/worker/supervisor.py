@@ -75,10 +75,16 @@ class Supervisor:
                 f"the worker's child processes did not start within {_START_WITHIN:.0f} s", "look into the worker's log"
             ) from None
 
-    def fork(self, number: int, connection: socket.socket) -> None:
-        """Ask for a child that speaks over this socket."""
-        assert self._control is not None
-        socket.send_fds(self._control, [zygote.REQUEST.pack(zygote.FORK, number)], [connection.fileno()])
+    def fork(self, number: int, connection: socket.socket) -> bool:
+        """Ask for a child that speaks over this socket; return False where there is nobody left to ask."""
+        if self._control is None:
+            return False
+        try:
+            socket.send_fds(self._control, [zygote.REQUEST.pack(zygote.FORK, number)], [connection.fileno()])
+        except (BrokenPipeError, ConnectionResetError):
+            self._lost()
+            return False
+        return True
 
     def kill(self, number: int) -> None:
         """Ask for the death of a child and of all that descends from it; nothing happens if it is gone."""

@@ -218,6 +218,16 @@ async def test_nothing_is_left_after_close(bench: Any) -> None:
     assert (await bench.python("result = 1")).error["type"] == "unavailable"
 
 
+async def test_a_step_that_begins_as_the_zygote_dies_has_another_one(bench: Any) -> None:
+    """Before the event loop has heard of it."""
+    zygote = psutil.Process(bench.sandbox.processes[0])
+    zygote.kill()
+    while zygote.status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
+    assert value(await bench.python("result = 1")) == 1
+    assert zygote.pid not in bench.sandbox.processes
+
+
 async def test_another_zygote_takes_the_place_of_one_that_died(bench: Any) -> None:
     assert value(await bench.python("result = 1")) == 1
     running = asyncio.create_task(bench.python("import time; time.sleep(60)"))
