@@ -126,9 +126,11 @@ class Templates:
         root, *path = dotted.strip().split(".")
         environment = program.sandbox()
         enveloped = 0 if root in self._envelopes else 1 if root == "steps" else None
+        found = 0  # how many names have a value
         try:
             value = scope[root]
             for depth, part in enumerate(path):
+                found = depth + 1 if not isinstance(value, Undefined) else found
                 if depth == enveloped and not part.isdecimal():
                     value = environment.envelope(value, part)
                 elif part.isdecimal() and isinstance(value, list):
@@ -138,7 +140,7 @@ class Templates:
         except (LookupError, SecurityError):
             value = environment.undefined()
         if isinstance(value, Undefined) or callable(value):
-            raise TemplateError(f"{_excerpt(dotted)!r} leads nowhere", "Name a value that exists there, such as response.data")
+            raise TemplateError(_nowhere(dotted, found), "Name a value that exists there, such as response.data")
         return value
 
     def _compile_mapping(self, value: Mapping[str, Json]) -> Compiled:
@@ -302,6 +304,14 @@ def _undefined(text: str, exc: UndefinedError) -> str:
     names = re.findall(r"'([^']*)'", str(exc))
     known = [name for name in names if name in text]
     return f"{known[-1]!r} is undefined" if known else "something undefined"
+
+
+def _nowhere(dotted: str, found: int) -> str:
+    """Say at which of its names, counted from 0, a dotted name ends, and what to write if that may be."""
+    names = [_excerpt(name) for name in dotted.strip().split(".")]
+    end = f"{'.'.join(names[:found])!r} has no value {names[found]!r}" if found else f"there is no {names[0]!r} here"
+    instead = f"name one that there is, or write a template: {{{{ {_excerpt(dotted)} | default(none) }}}}"
+    return f"{_excerpt(dotted)!r} leads nowhere: {end}; {instead}"
 
 
 def _line(template: Template, exc: Exception) -> int | None:

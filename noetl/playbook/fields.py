@@ -11,7 +11,7 @@ from noetl.playbook.expression import is_template
 from noetl.playbook.kinds import COMMON, PROVIDERS, Kind, supported
 from noetl.playbook.mistakes import not_yet, quote
 from noetl.playbook.model import Json, Position
-from noetl.playbook.shapes import Shape
+from noetl.playbook.shapes import Shape, Words
 
 
 def find_kind(check: Check, position: Position, name: str, kinds: Mapping[str, Kind], of: str = "") -> Kind | None:
@@ -40,8 +40,10 @@ def read_fields(
     config: dict[str, Json] = {}
     for word, field in fields.items():
         if word in shapes and word not in own:
-            if not shapes[word].accepts(field.node.value):
-                check.mistakes.add(field.node.position, f"`{word}` of kind `{name}` has to be {shapes[word].words}")
+            shape = shapes[word]
+            if not shape.accepts(field.node.value):
+                hint = check.nearest(field.node.text, shape.known) if isinstance(shape, Words) else ""
+                check.mistakes.add(field.node.position, f"`{word}` of kind `{name}` has to be {shape.words}", hint)
             config[word] = field.node.value if word in kind.code else check.value(field.node)
     if (timeout := seconds(config.get("timeout"))) is not None:
         config["timeout"] = timeout

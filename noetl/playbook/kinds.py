@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from noetl.playbook.shapes import ANY, COUNT, DURATION, FLAG, MAPPING, PORT, TEXT, TEXT_OR_MAPPING, TEXTS, VERSION, Shape
+from noetl.playbook.shapes import ANY, COUNT, DURATION, FLAG, MAPPING, METHOD, PORT, TEXT, TEXT_OR_MAPPING, TEXTS, VERSION, Shape
 
 COMMON: Mapping[str, Shape] = {"timeout": DURATION}
 """Fields that every kind takes, beside `kind`, `args` and `with`."""
@@ -39,7 +39,8 @@ CODE: Mapping[str, Shape] = dict.fromkeys(("code", "code_b64", "code_base64"), T
 STATEMENTS: Mapping[str, Shape] = dict.fromkeys(("query", "queries", "command", "commands", "cmd", "cmds", "sql"), TEXTS)
 SQL: Mapping[str, Shape] = {**dict.fromkeys(("command_b64", "commands_b64", "query_b64"), TEXT), **STATEMENTS}
 REQUEST: Mapping[str, Shape] = {
-    **dict.fromkeys(("method", "url", "endpoint"), TEXT),
+    **dict.fromkeys(("url", "endpoint"), TEXT),
+    "method": METHOD,
     **dict.fromkeys(("headers", "params"), MAPPING),
     **dict.fromkeys(("verify_ssl", "verify"), FLAG),
     **AUTH,

@@ -28,6 +28,18 @@ class Shape:
         return isinstance(value, self.types)
 
 
+@dataclass(frozen=True, slots=True)
+class Words(Shape):
+    """Text that is one of a few words, in any case."""
+
+    known: tuple[str, ...] = ()
+
+    def accepts(self, value: Json) -> bool:
+        return Shape.accepts(self, value) and not (
+            isinstance(value, str) and value.strip() and not is_template(value) and value.upper() not in self.known
+        )
+
+
 class _Texts(Shape):
     __slots__ = ()
 
@@ -57,6 +69,17 @@ _LENGTH = {"type": "string", "pattern": LENGTH}
 
 ANY = Shape("anything", (object,), {})
 TEXT = Shape("text", (str,), {"type": ["string", "null"]})
+_METHODS = (
+    *("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "QUERY", "LIST", "PURGE"),
+    *("PROPFIND", "PROPPATCH", "MKCOL", "COPY", "MOVE", "LOCK", "UNLOCK", "REPORT", "SEARCH"),
+)
+_METHOD = "|".join("".join(f"[{letter}{letter.lower()}]" for letter in word) for word in _METHODS)
+METHOD = Words(
+    "a method of HTTP, such as GET",
+    (str,),
+    {"anyOf": [{"type": "string", "pattern": rf"^\s*$|^({_METHOD})$"}, TEMPLATE, {"type": "null"}]},
+    _METHODS,
+)
 TEXTS = _Texts("text or a list of texts", (str,), {"type": ["string", "array", "null"], "items": {"type": "string"}})
 FLAG = Shape("true or false", (bool,), {"anyOf": [{"type": ["boolean", "null"]}, TEMPLATE]})
 COUNT = _Count(

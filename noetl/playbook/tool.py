@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from noetl.playbook.check import Check
+from noetl.playbook.code import check_code
 from noetl.playbook.document import Field, Node
 from noetl.playbook.fields import check_provider, find_kind, read_fields, require
 from noetl.playbook.kinds import IGNORED, KINDS, Kind, supported
@@ -73,6 +74,7 @@ def read_tool(check: Check, node: Node, place: str, workbook: Workbook | None) -
         check.mistakes.add(kind_node.position, "a workbook entry cannot name another one", "write its tool here")
         return None
     config = _config(check, fields, name, kind)
+    check_code(check, fields, name, place)
     require(check, node.position, fields, kind, f"a tool of kind `{name}`")
     if name in ("playbook", "playbooks"):
         return Tool("playbook", config, {**_as_args(check, fields, config), **args})

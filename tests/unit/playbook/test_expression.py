@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -371,6 +372,21 @@ def test_resolve(dotted: str, value: Any) -> None:
 def test_resolve_that_leads_nowhere(dotted: str) -> None:
     with pytest.raises(TemplateError, match="leads nowhere"):
         TEMPLATES.resolve(dotted, {**SCOPE, "response": HTTP})
+
+
+@pytest.mark.parametrize(
+    ("dotted", "end"),
+    [
+        ("absent.a", "there is no 'absent' here; name one"),
+        ("workload.absent", "'workload' has no value 'absent'; name one"),
+        ("workload.absent.a", "'workload' has no value 'absent'; name one"),
+        ("workload.n.real", "'workload.n' has no value 'real'; name one"),
+        ("workload.items.9", "'workload.items' has no value '9'; name one"),
+    ],
+)
+def test_what_leads_nowhere_says_where_it_ends(dotted: str, end: str) -> None:
+    with pytest.raises(TemplateError, match=re.escape(f"{end} that there is, or write a template: {{{{ {dotted} | default(none) }}}}")):
+        TEMPLATES.resolve(dotted, SCOPE)
 
 
 def test_compiled_values_render_like_others() -> None:
