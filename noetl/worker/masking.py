@@ -20,7 +20,10 @@ _CUT = "..."
 """What stands where an error's text shows only the beginning of something."""
 _MOST_CUT = 200
 _LEAST_CODED = 8
-_SPACE = r"(?:\s|[+]|(?i:%(?:25)*(?:20|09|0A|0D))|\\+[nrt])+"
+_DEEP = r"\\{0,16}"
+"""Escapes within escapes, and what is repeated in a pattern, are bounded: a text of nothing but such signs is searched in linear time."""
+_PERCENT = "%(?:25){0,4}"
+_SPACE = rf"(?:\s|[+]|(?i:{_PERCENT}(?:20|09|0A|0D))|\\{{1,16}}[nrt]){{1,64}}"
 
 
 class Masks:
@@ -32,15 +35,17 @@ class Masks:
         words = {form for secret in known for form in _forms(secret)}
         self._words = sorted(words, key=len, reverse=True)
         self._escaped = [orjson.dumps(word.encode("utf-8", "replace").decode())[1:-1] for word in self._words]
-        self._written = [re.compile(_written(secret)) for secret in known if not secret.isalnum() or not secret.isascii()]
+        self._written = [(_run(secret), re.compile(_written(secret))) for secret in known if not secret.isalnum() or not secret.isascii()]
+        self._beginnings = [(secret, re.compile(_written(secret[:SHORTEST]))) for secret in self._known]
 
     def text(self, text: str) -> str:
         """Return the text without secrets."""
         for word in self._words:
             if word in text:
                 text = text.replace(word, _MASK)
-        for pattern in self._written:
-            text = pattern.sub(_MASK, text)
+        for run, pattern in self._written:
+            if run in text:
+                text = pattern.sub(_MASK, text)
         return text
 
     def error(self, text: str) -> str:
@@ -49,10 +54,13 @@ class Masks:
         return _CUT.join([*(self._uncut(piece) for piece in pieces[:-1]), pieces[-1]])
 
     def _uncut(self, text: str) -> str:
-        for secret in self._known:
+        end = text[-_MOST_CUT * 6 :]
+        for secret, beginning in self._beginnings:
+            if not beginning.search(end):
+                continue
             for size in range(min(len(secret), _MOST_CUT), SHORTEST - 1, -1):
                 # A sign may be cut in the midst of its escape.
-                if found := re.search(_written(secret[:size]) + r"[^\w\s]{0,6}\Z", text[-_MOST_CUT * 6 :]):
+                if found := re.search(_written(secret[:size]) + r"[^\w\s]{0,6}\Z", end):
                     return text.removesuffix(found[0]) + _MASK
         return text
 
@@ -62,7 +70,7 @@ class Masks:
             if not self._written:
                 return document
             text = document.decode()
-            if not any(pattern.search(text) for pattern in self._written):
+            if not any(run in text and pattern.search(text) for run, pattern in self._written):
                 return document
         return dumps(self.value(loads(document)))
 
@@ -93,6 +101,11 @@ def _forms(secret: str) -> Iterator[str]:
                 yield inner
 
 
+def _run(secret: str) -> str:
+    """Return the longest part of a secret that stands in every way to write it as it is."""
+    return max(re.findall(r"[0-9A-Za-z]+", secret), key=len, default="")
+
+
 def _written(secret: str) -> str:
     """Return a pattern for the ways to write a secret: each of its signs may be escaped as JSON, code, URLs, HTML or shells have it."""
     return "".join(_SPACE if part.isspace() else "".join(map(_sign, part)) for part in re.split(r"(\s+)", secret))
@@ -102,9 +115,13 @@ def _sign(sign: str) -> str:
     if sign.isascii() and sign.isalnum():
         return sign
     plain, number = re.escape(sign), ord(sign)
-    ways = [rf"\\*{plain}", rf"(?i:{quote(sign.encode('utf-8', 'replace'), safe='').replace('%', '%(?:25)*')})", rf"(?i:\\+u{number:04x})"]
+    ways = [
+        rf"{_DEEP}{plain}",
+        rf"(?i:{quote(sign.encode('utf-8', 'replace'), safe='').replace('%', _PERCENT)})",
+        rf"(?i:\\{{1,16}}u{number:04x})",
+    ]
     ways += [html.escape(sign)] if html.escape(sign) != sign else []
-    ways += ["''", r"\\*'\\*\"\\*'\\*\"\\*'"] if sign == "'" else []
+    ways += ["''", _DEEP.join(("", "'", '"', "'", '"', "'"))] if sign == "'" else []
     return f"(?:{'|'.join(reversed(ways))})"
 
 

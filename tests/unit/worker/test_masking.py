@@ -80,3 +80,11 @@ def test_the_beginning_of_a_secret_that_was_cut_off() -> None:
     masks = Masks({"a-long-secret"})
     assert masks.error("exit code 3 from: curl -H a-long-se... and a-lo") == "exit code 3 from: curl -H ***... and a-lo"
     assert masks.error("exit code 3 from: curl -H a-l...") == "exit code 3 from: curl -H a-l..."
+
+
+@pytest.mark.parametrize("sign", ["\\", " ", "%25", "+", "'", '"', "\\n"])
+def test_a_text_of_nothing_but_escapes_is_searched_in_linear_time(sign: str) -> None:
+    """Without bounds in the pattern each of these takes minutes."""
+    text = sign * 200_000 + "x9"
+    assert Masks({f'"{sign}x9', " '\\ x9"}).text(text + "y").endswith("y")
+    assert Masks({"a-long-secret"}).error("a-lo..." * 20_000) == "***..." * 20_000
