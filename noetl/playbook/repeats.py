@@ -12,10 +12,11 @@ from noetl.playbook.duration import seconds
 from noetl.playbook.expression import is_template
 from noetl.playbook.mistakes import quote
 from noetl.playbook.model import Collect, Json, Page, Retry
-from noetl.playbook.shapes import ANY, MAPPING, TEXT, Shape
+from noetl.playbook.shapes import ANY, MAPPING, METHOD, TEXT, Shape, Words
 
 PAGES: Mapping[str, Shape] = {
-    **dict.fromkeys(("url", "method"), TEXT),
+    "url": TEXT,
+    "method": METHOD,
     **dict.fromkeys(("params", "headers"), MAPPING),
     **dict.fromkeys(("body", "data", "payload"), ANY),
 }
@@ -53,7 +54,8 @@ def read_page(check: Check, fields: Mapping[str, Field], what: str) -> Page:
         if (node := check.field(fields, word)) is None:
             continue
         if not shape.accepts(node.value):
-            check.mistakes.add(node.position, f"`{word}` of {what} has to be {shape.words}")
+            hint = check.nearest(node.text, shape.known) if isinstance(shape, Words) else ""
+            check.mistakes.add(node.position, f"`{word}` of {what} has to be {shape.words}", hint)
         overrides[word] = check.value(node)
     if ignored := [word for word in RETRY_WORDS if word in fields and word != "max_attempts"]:
         check.mistakes.warn(fields[ignored[0]].position, f"`{ignored[0]}` of {what} is ignored: the next page is asked for at once")
