@@ -22,6 +22,8 @@ ENCODED: Mapping[str, str] = {
 }
 """The fields in base64, each with the one that takes the text itself."""
 
+MOST_CODE = 256 * 1024
+"""Characters. Whoever compiles does nothing else meanwhile, so more than this is left to the step itself."""
 _WORD = re.compile(r"[^\W\d]\w*")
 
 
@@ -50,7 +52,7 @@ def _decoded(text: str) -> str | None:
 
 
 def _check_python(check: Check, node: Node, code: str, place: str) -> None:
-    if is_template(code):
+    if is_template(code) or len(code) > MOST_CODE:
         return
     try:
         with warnings.catch_warnings():
