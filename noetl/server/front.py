@@ -208,12 +208,27 @@ class Front(asyncio.Protocol):
 
 
 class Other(HttpToolsProtocol):
-    """Uvicorn's protocol; `done` is called once it has nothing left to read or to answer and its connection goes on."""
+    """Uvicorn's protocol; `done` is called once it has nothing left to read or to answer and its connection goes on.
 
-    def __init__(self, done: Callable[[], None], *given: Any) -> None:
-        super().__init__(*given)
+    A head has as long to come as a connection may be idle: uvicorn itself would wait for it for ever.
+    """
+
+    def __init__(self, done: Callable[[], None], config: Config, *given: Any) -> None:
+        super().__init__(config, *given)
         self._done = done
         self._at_rest = False
+        self._head = Deadline(self._too_late)
+        self._patience = config.timeout_keep_alive
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin with a head."""
+        super().connection_made(transport)
+        self._head.set(self._patience)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Whoever asked is gone."""
+        self._head.close()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Take in a part of a request."""
@@ -228,7 +243,13 @@ class Other(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Another request begins."""
         self._at_rest = False
+        self._head.set(self._patience)
         super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """A head is there."""
+        self._head.lift()
+        super().on_headers_complete()
 
     def on_response_complete(self) -> None:
         """A request is answered."""
@@ -237,7 +258,15 @@ class Other(HttpToolsProtocol):
         if last:
             self._unset_keepalive_if_required()
             self.connections.discard(self)
+            self._head.close()
             self._done()
+
+    def _too_late(self) -> None:
+        if self.cycle is not None and not self.cycle.response_complete:
+            # What comes ahead of an answer has its time from that on.
+            self._head.set(self._patience)
+            return
+        self.transport.close()
 
 
 class Call(Asked):

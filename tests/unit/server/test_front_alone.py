@@ -57,13 +57,13 @@ async def fine(_asked: Asked) -> bytes:
     return b"{}"
 
 
-def run(handle: Direct, work: Callable[[Bench], Awaitable[None]]) -> None:
-    """Connect to a Front whose requests are answered by `handle`."""
+def run(handle: Direct, work: Callable[[Bench], Awaitable[None]], app: Any = nothing) -> None:
+    """Connect to a Front whose requests are answered by `handle`, the others by `app`."""
     loop = Ahead()
 
     async def whole() -> None:
         leaving = Leaving(1, 1)
-        gate = Gate(nothing, {"/api/execute": handle}, Secret("t"), 1000, 1000, leaving)
+        gate = Gate(app, {"/api/execute": handle}, Secret("t"), 1000, 1000, leaving)
         config = uvicorn.Config(gate, log_config=None, lifespan="off", timeout_keep_alive=75)
         config.load()
         state = ServerState()
@@ -105,6 +105,40 @@ def test_a_head_that_does_not_end_has_no_more_time_than_none() -> None:
         assert await bench.reader.read() == b""
 
     run(fine, work)
+
+
+@pytest.mark.parametrize("begun", [b"G", b"GET /health HTTP/1.1\r\nHost: x\r\n", b"\r\n", b"POST /api/execute HTTP/1.1\r\nExpect: x\r\n"])
+def test_a_head_that_uvicorn_reads_has_no_more_time_either(begun: bytes) -> None:
+    async def work(bench: Bench) -> None:
+        bench.writer.write(begun)
+        await bench.later(70)
+        assert not bench.reader.at_eof()
+        await bench.later(10)
+        assert await asyncio.wait_for(bench.reader.read(), 30) == b""
+
+    run(fine, work)
+
+
+@pytest.mark.parametrize("more", [b"", b"GET /he"])
+def test_the_answer_of_another_request_may_take_its_time_and_the_next_head_has_no_more_of_it(more: bytes) -> None:
+    go = asyncio.Event()
+
+    async def slow(scope: Scope, receive: Any, send: Any) -> None:
+        await go.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def work(bench: Bench) -> None:
+        bench.writer.write(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n" + more)
+        for _ in range(3):
+            await bench.later(80)
+        go.set()
+        assert b" 200 " in await bench.head()
+        assert not bench.reader.at_eof()
+        await bench.later(80)
+        assert await asyncio.wait_for(bench.reader.read(), 30) == b""
+
+    run(fine, work, slow)
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r", b"\n\r"])
