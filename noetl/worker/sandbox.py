@@ -166,22 +166,19 @@ class Sandbox:
         await asyncio.sleep(0.01)
 
     async def _run(self, job: Job, frame: bytes | None, until: float | None) -> Outcome:
-        ready = self._prepared.pop(job.key, None)
-        if ready is not None and ready.job is not None:
-            child = ready
-        else:
-            if ready is not None and ready.usable:
-                child, frame = ready, frames.frame(frames.GO, orjson.dumps(until))
-            else:
-                child, frame = await self._child(), frame or self._frame(frames.JOB, job, until)
+        if job.key not in self._killed:
+            self.begin(job, until)
+        child = self._prepared.pop(job.key, None)
+        if child is None or child.job is None:
+            if child is not None and child.usable:
+                child.drop(self._idle.append)
+                return _killed(job)
+            child = await self._child()
             if job.key in self._killed or self._closed:
-                if child is ready:
-                    child.drop(self._idle.append)
-                else:
-                    self._idle.append(child)
-                return Failed({"type": "killed", "message": f"step {job.step} was killed"})
+                self._idle.append(child)
+                return _killed(job)
             self._running[job.key] = child
-            child.begin(job, frame)
+            child.begin(job, frame or self._frame(frames.JOB, job, until))
         outcome = await child.ended()
         if child.usable:
             self._idle.append(child)
@@ -271,6 +268,10 @@ class Sandbox:
 
     def _discard(self, folder: str) -> None:
         asyncio.get_running_loop().run_in_executor(None, shutil.rmtree, folder, True)
+
+
+def _killed(job: Job) -> Failed:
+    return Failed({"type": "killed", "message": f"step {job.step} was killed"})
 
 
 def _message(job: Job, workdir: str, result_file: str, own_file: Path | None, until: float | None) -> bytes:

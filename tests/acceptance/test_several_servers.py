@@ -126,6 +126,9 @@ def test_e12_no_update_leaves_a_terminal_status(live: Live) -> None:
     for status, end in (("RUNNING", "NULL"), ("FAILED", "end_time")):
         with pytest.raises(asyncpg.CheckViolationError, match="final"):
             live.sql(f"UPDATE noetl.execution SET status = $2, end_time = {end} WHERE execution_id = $1", int(execution), status)
+    with pytest.raises(asyncpg.CheckViolationError):
+        live.sql("UPDATE noetl.execution SET status = 'FAILED', end_time = NULL WHERE execution_id = $1", int(execution))
+    assert live.status(execution)["status"] == "COMPLETED"
 
 
 def test_invariant_12_nothing_is_left_of_a_platform_that_was_told_to_stop(make_live: MakeLive, tmp_path: Path) -> None:
