@@ -22,8 +22,17 @@ EVENTS = ("step.enter", "call.done", "call.error", "step.exit", "loop.done")
 """The events that rules see."""
 
 
+def no_secrets(check: Check, fields: Mapping[str, Field], place: str) -> None:
+    """Warn of secrets in what the server evaluates, which knows none: `when`, `loop` and `on_failure` of a step or a playbook, `output`."""
+    for word in ("when", "loop", "output", "on_failure"):
+        if word in fields and any(root == "keychain" for root, _ in names(fields[word].node.value)):
+            text = f"`keychain` is known in {TOOL_ONLY['keychain']}, and is nothing in `{word}` of {place}"
+            check.mistakes.warn(fields[word].position, text)
+
+
 def doubt(check: Check, fields: Mapping[str, Field], place: str) -> None:
     """Warn of what a step's rules, `vars` and `next` say that has no effect, though it looks as if it had."""
+    no_secrets(check, fields, place)
     for word in ("case", "vars", "next"):
         if word not in fields:
             continue
@@ -49,15 +58,35 @@ def doubt(check: Check, fields: Mapping[str, Field], place: str) -> None:
 
 def unknown_entries(check: Check, lists: Iterable[Node], known: Collection[str]) -> None:
     """Warn of what steps and workbook entries read of the keychain that it has not: such a name is nothing, and no error."""
-    if not known:
-        return
     for node in lists:
         for item in node.items or ():
             read = [field.node.value for word, field in (item.fields or {}).items() if word in ("tool", "args", "case", "sink")]
-            for root, name in sorted(names(read), key=str):
-                if root == "keychain" and name is not None and name not in known:
-                    hint = nearest(name, known)
+            for name in _entries(read):
+                if name not in known:
+                    hint = nearest(name, known) if known else "the playbook has no `keychain`"
                     check.mistakes.warn(item.position, f"the keychain has no entry {quote(name)}, and so it is nothing: {hint}")
+
+
+def later_entries(check: Check, node: Node) -> None:
+    """Warn of what entries of the keychain read of it that is not ahead of them."""
+    ahead: list[str] = []
+    written = [str(item.value.get("name")) for item in node.items or () if isinstance(item.value, Mapping)]
+    for item in node.items or ():
+        if not isinstance(item.value, Mapping):
+            continue
+        own = str(item.value.get("name"))
+        for name in _entries(item.value):
+            if name not in ahead:
+                moved = name in written and name != own
+                hint = f"write it ahead of {quote(own)}" if moved else nearest(name, ahead) or "it is the first one"
+                text = f"the keychain's entry {quote(own)} reads {quote(name)}, which is not ahead of it, and so is nothing: {hint}"
+                check.mistakes.warn(item.position, text)
+        ahead.append(own)
+
+
+def _entries(value: Json) -> list[str]:
+    """Return the entries of the keychain that the templates of a value read by name."""
+    return sorted(name for root, name in names(value) if root == "keychain" and name is not None)
 
 
 def _events(when: Json) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from noetl.playbook.check import Check
 from noetl.playbook.document import Node
+from noetl.playbook.doubts import later_entries
 from noetl.playbook.fields import check_provider, find_kind, read_fields, require
 from noetl.playbook.kinds import AUTH, REQUEST, SECRET, Kind, supported
 from noetl.playbook.mistakes import quote
@@ -50,6 +51,7 @@ def read_keychain(check: Check, node: Node | None) -> tuple[KeychainEntry, ...]:
             check.mistakes.warn(item.position, f"the keychain has {quote(entry.name)} already; the first one counts")
         elif entry is not None:
             entries[entry.name] = entry
+    later_entries(check, node)
     return tuple(entries.values())
 
 

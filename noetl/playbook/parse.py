@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from noetl.playbook.bounds import read_pool
 from noetl.playbook.check import NOTHING, Check
 from noetl.playbook.document import Field, Node, load
-from noetl.playbook.doubts import unknown_entries
+from noetl.playbook.doubts import no_secrets, unknown_entries
 from noetl.playbook.inputs import read_inputs
 from noetl.playbook.keychain import read_keychain
 from noetl.playbook.mistakes import Mistakes
@@ -70,6 +70,7 @@ def _playbook(check: Check, root: Node) -> Playbook:
     output = check.field(fields, "output")
     on_failure = _on_failure(check, check.field(fields, "on_failure"))
     check.targets(steps)
+    no_secrets(check, fields, "the playbook")
     lists = (node for node in (workflow, check.field(fields, "workbook")) if node is not None)
     unknown_entries(check, lists, [entry.name for entry in keychain])
     return Playbook(

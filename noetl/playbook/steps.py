@@ -8,13 +8,14 @@ from typing import Literal
 from noetl.playbook.actions import read_then
 from noetl.playbook.bounds import read_limit, read_pool, read_step_retry, read_timeout
 from noetl.playbook.check import Check
-from noetl.playbook.document import Node
+from noetl.playbook.document import Field, Node
 from noetl.playbook.doubts import doubt
 from noetl.playbook.expression import is_template
 from noetl.playbook.mistakes import quote
 from noetl.playbook.model import Collect, Json, Loop, Rule, Set, Step
 from noetl.playbook.targets import read_next
 from noetl.playbook.tool import Workbook, read_tool
+from noetl.playbook.uses import called, names
 
 STEP_WORDS = ("step", "desc", "when", "tool", "args", "loop", "timeout", "retry", "pool", "vars", "case", "next")
 LOOP_WORDS = ("in", "iterator", "mode", "limit")
@@ -125,8 +126,19 @@ def _step(check: Check, node: Node, workbook: Workbook) -> Step | None:
         pool=read_pool(check, check.field(fields, "pool"), f"`pool` of {place}"),
         position=node.position,
     )
+    if step.tool is not None and step.tool.kind == "playbook":
+        _check_handed_over(check, fields, {"tool": {**step.tool.config, "args": step.tool.args}, "args": step.args}, place)
     doubt(check, fields, place)
     return step if name else None
+
+
+def _check_handed_over(check: Check, fields: Mapping[str, Field], written: Mapping[str, Json], place: str) -> None:
+    """Refuse secrets in what a sub-playbook is given: it is the payload of an execution, which is kept and shown as it is."""
+    for word, value in written.items():
+        found = "keychain" if any(root == "keychain" for root, _ in names(value)) else "token()" if "token" in called(value) else ""
+        if found:
+            message = f"{quote(found)} cannot be handed to a sub-playbook, as {place} does: its inputs are kept in clear"
+            check.mistakes.add(fields[word].position, message, "give the sub-playbook a `keychain` of its own, or read the secret there")
 
 
 def _loop(check: Check, node: Node) -> Loop | None:

@@ -28,6 +28,11 @@ def names(value: Json) -> Uses:
     return frozenset((root, attribute) for root, attribute in used if attribute is None or root not in whole)
 
 
+def called(value: Json) -> frozenset[str]:
+    """Return the names of the functions that the templates in a value call."""
+    return frozenset(name for text in _texts(value) for name in _called(text))
+
+
 def _texts(value: Json) -> Iterator[str]:
     match value:
         case str():
@@ -68,6 +73,16 @@ def _names(text: str) -> Uses:
         # What cannot be compiled cannot be rendered either: it reads nothing.
         return frozenset()
     return frozenset((root, attribute) for root, attribute in used if root in tracking.looked_up)
+
+
+@lru_cache(maxsize=8192)
+def _called(text: str) -> frozenset[str]:
+    try:
+        found = [call.node for call in program.parse(text).find_all(nodes.Call)]
+    except Exception:
+        # As above.
+        return frozenset()
+    return frozenset(node.name for node in found if isinstance(node, nodes.Name))
 
 
 def _occurrences(node: nodes.Node) -> Iterator[tuple[str, str | None]]:

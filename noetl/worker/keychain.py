@@ -48,7 +48,10 @@ class Keychain(Mapping[str, Any]):
             try:
                 self._built[name] = self._build(entry, self._before(number))
             except NoetlError as error:
-                raise ToolError(f"keychain entry {name}: {error.message}", type=getattr(error, "type", error.code)) from None
+                kind, status = getattr(error, "type", error.code), getattr(error, "status", None)
+                failed = ToolError(f"keychain entry {name}: {error.message}", type=kind, status=status)
+                failed.details |= error.details
+                raise failed from None
         return self._built[name]
 
     def __iter__(self) -> Iterator[str]:

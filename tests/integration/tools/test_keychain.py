@@ -120,6 +120,9 @@ async def test_a_token_without_a_lifetime_is_not_kept_and_a_failure_shows_no_sec
     assert isinstance(outcome, Failed)
     assert "401" in outcome.error["message"]
     assert "canary" not in str(outcome)
+    outcome = await bench.run("http", {"url": tokens.url, "headers": {"A": "{{ keychain.o.access_token }}"}}, keychain=wrong)
+    assert outcome.error["message"].startswith("keychain entry o: HTTP 401 from POST ")
+    assert (outcome.error["type"], outcome.error["status"], outcome.error["data"]) == ("http_status", 401, {"error": "not ***"})
 
 
 async def test_the_token_function(bench: Any, tokens: TokenServer) -> None:

@@ -14,6 +14,7 @@ WORK = {"kind": "python", "code": "result = 1"}
 
 def warnings(step: dict[str, Any]) -> list[str]:
     document = {"apiVersion": "noetl.io/v2", "kind": "Playbook", "metadata": {"name": "doubts"}}
+    document |= {"keychain": [{"name": "api", "kind": "static", "map": {"key": 1}}]}
     text = json.dumps({**document, "workflow": [{"step": "start", "tool": WORK, **step}, {"step": "b", "tool": WORK}]})
     return [warning.partition(": ")[2] for warning in parse(text, "doubts").warnings]
 
@@ -36,6 +37,8 @@ def test_a_variable_that_a_step_hides() -> None:
         ({"vars": {"n": "{{ args.n }}"}}, "args", "vars"),
         ({"next": {"step": "b", "args": {"n": "{{ loop_results.stats.success }}"}}}, "loop_results", "next"),
         ({"vars": {"n": "{{ keychain.api.key }}"}}, "keychain", "vars"),
+        ({"when": "{{ keychain.api.key }}"}, "keychain", "when"),
+        ({"loop": {"in": "{{ [keychain.api.key] }}", "iterator": "i"}}, "keychain", "loop"),
     ],
 )
 def test_names_that_rules_do_not_see(step: dict[str, Any], name: str, word: str) -> None:
@@ -92,9 +95,36 @@ def test_events_that_come() -> None:
     assert warnings({**rule("{{ event.name == 'loop.done' }}"), "loop": {"in": [1], "iterator": "i"}}) == []
 
 
+def said(keychain: list[dict[str, Any]], **more: Any) -> list[str]:
+    """Return what a playbook with a keychain is warned of."""
+    step = {"step": "start", "tool": {**WORK, "args": {"a": "{{ keychain.api.key }}", "b": "{{ keychain['apo'].key }}"}}}
+    document = {"apiVersion": "noetl.io/v2", "kind": "Playbook", "metadata": {"name": "doubts"}, "workflow": [step], **more}
+    return [warning.partition(": ")[2] for warning in parse(json.dumps({**document, "keychain": keychain}), "doubts").warnings]
+
+
 def test_an_entry_that_the_keychain_has_not() -> None:
-    step = {"tool": {**WORK, "args": {"a": "{{ keychain.api.key }}", "b": "{{ keychain['apo'].key }}"}}}
-    document = {"apiVersion": "noetl.io/v2", "kind": "Playbook", "metadata": {"name": "doubts"}, "workflow": [{"step": "start", **step}]}
-    document["keychain"] = [{"name": "api", "kind": "bearer", "token": "t"}]
-    (warning,) = parse(json.dumps(document), "doubts").warnings
-    assert warning.endswith("the keychain has no entry `apo`, and so it is nothing: did you mean `api`?")
+    assert said([{"name": "api", "kind": "bearer", "token": "t"}]) == [
+        "the keychain has no entry `apo`, and so it is nothing: did you mean `api`?"
+    ]
+    none = "and so it is nothing: the playbook has no `keychain`"
+    assert said([]) == [f"the keychain has no entry `api`, {none}", f"the keychain has no entry `apo`, {none}"]
+
+
+def test_entries_that_read_what_is_not_ahead_of_them() -> None:
+    entries = [
+        {"name": "apo", "kind": "bearer", "token": "{{ keychain.api.key }}"},
+        {"name": "api", "kind": "static", "map": {"key": "{{ keychain.apo.token }}", "own": "{{ keychain.ap.x }}"}},
+    ]
+    ahead = "which is not ahead of it, and so is nothing"
+    assert said(entries) == [
+        f"the keychain's entry `apo` reads `api`, {ahead}: write it ahead of `apo`",
+        f"the keychain's entry `api` reads `ap`, {ahead}: did you mean `apo`?",
+    ]
+
+
+def test_secrets_that_the_end_of_an_execution_does_not_see() -> None:
+    keychain = [{"name": name, "kind": "bearer", "token": "t"} for name in ("api", "apo")]
+    read = {"output": "{{ keychain.api.key }}", "on_failure": {"step": "start", "args": {"k": "{{ keychain.api.key }}"}}}
+    assert said(keychain, **read) == [
+        f"`keychain` is known in tools and sinks, and is nothing in `{word}` of the playbook" for word in ("output", "on_failure")
+    ]
