@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -76,7 +75,7 @@ class Children:
             else:
                 await self._tell(row["child"], *where)
         for row in await database.rows("orphans"):
-            self._runtime.committer.signal(row["execution_id"], Cancel(time.time(), "its parent is over"))
+            self._runtime.committer.signal(row["execution_id"], Cancel(self._runtime.clock(), "its parent is over"))
 
     async def _claimed(self, execution_id: int, command_id: int) -> None:
         runtime = self._runtime
@@ -103,7 +102,7 @@ class Children:
         error = {"message": "the sub-playbook took longer than the step waits for it", "type": "timeout"}
         self._runtime.committer.report(execution_id, command_id, fence, None, error)
         if child is not None:
-            self._runtime.committer.signal(child, Cancel(time.time(), "its parent waits no longer"))
+            self._runtime.committer.signal(child, Cancel(self._runtime.clock(), "its parent waits no longer"))
 
     async def _start(self, execution_id: int, command_id: int, fence: int) -> None:
         try:
@@ -113,7 +112,7 @@ class Children:
         except NoetlError as error:
             self._runtime.committer.report(execution_id, command_id, fence, None, {"message": error.message, "type": error.code})
             return
-        self._runtime.committer.put(Begin(child, execution_id, time.time(), unheard()))
+        self._runtime.committer.put(Begin(child, execution_id, self._runtime.clock(), unheard()))
 
     async def _child(self, execution_id: int, command_id: int) -> Execution:
         """Return the execution that a command waits for, not begun yet."""
@@ -240,4 +239,4 @@ class Children:
 
     async def _cancel_children(self, execution_id: int, which: str = "children_running") -> None:
         for row in await self._runtime.database.rows(which, execution_id):
-            self._runtime.committer.signal(row["execution_id"], Cancel(time.time(), "its parent is over"))
+            self._runtime.committer.signal(row["execution_id"], Cancel(self._runtime.clock(), "its parent is over"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -99,7 +98,7 @@ async def planned(runtime: Runtime, execution_id: int, wanted: Wanted) -> Contin
 
 async def begin(runtime: Runtime, found: Continuation) -> Execution:
     """Begin the execution: copies, beginning and first commands in one transaction."""
-    earlier, at = found.earlier, time.time()
+    earlier, at = found.earlier, runtime.clock()
     new = Execution(
         id=runtime.execution_id(),
         catalog_id=found.catalog_id,

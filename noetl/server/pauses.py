@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import TYPE_CHECKING
 
 from noetl.engine.inputs import Pause, Resume
@@ -20,7 +19,7 @@ class Pauses:
 
     async def pause(self, execution_id: int, reason: str, by: str | None = None) -> str:
         """Pause an execution, then the children that it waits for; return the status that it has afterwards."""
-        became = await self._runtime.committer.signal(execution_id, Pause(time.time(), reason, by))
+        became = await self._runtime.committer.signal(execution_id, Pause(self._runtime.clock(), reason, by))
         if became == "PAUSED":
             for row in await self._runtime.database.rows("children_running", execution_id):
                 await self.pause(row["execution_id"], "its parent is paused", str(execution_id))
@@ -32,7 +31,7 @@ class Pauses:
         # What a sub-playbook may take does not include the time in which nothing could happen. A server that dies after this has given too
         # much of it, never too little.
         await runtime.database.run("pause_extends", execution_id)
-        became = await runtime.committer.signal(execution_id, Resume(time.time(), by))
+        became = await runtime.committer.signal(execution_id, Resume(runtime.clock(), by))
         if became == "RUNNING":
             await self._ring(execution_id)
             for row in await runtime.database.rows("children_paused", execution_id):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -96,7 +95,7 @@ async def _reason(runtime: Runtime, row: Mapping[str, Any], group: Mapping[str, 
     if group["pool"] == "@engine" and group["status"] == "running":
         return await _child(runtime, row, group, depth)
     if group["status"] == "running":
-        return _leased(group)
+        return _leased(group, runtime.clock())
     if group["delayed"]:
         error = _error(group)
         after = f" after: {error['message']}" if error and error.get("message") else ""
@@ -139,7 +138,7 @@ async def _queued(runtime: Runtime, group: Mapping[str, Any], *, paused: bool) -
         return _told("busy", text, True, group, since=group["since"], type=[start], **facts)
     if paused:
         return _told("queued", "waits until the execution goes on", False, group, since=group["since"], **facts)
-    waited = time.time() - group["since"].timestamp()
+    waited = runtime.clock() - group["since"].timestamp()
     if waited < 10:
         return _told(
             "queued",
@@ -155,8 +154,8 @@ async def _queued(runtime: Runtime, group: Mapping[str, Any], *, paused: bool) -
     )
 
 
-def _leased(group: Mapping[str, Any]) -> dict[str, Json]:
-    expired = group["lease_until"].timestamp() < time.time()
+def _leased(group: Mapping[str, Any], now: float) -> dict[str, Json]:
+    expired = group["lease_until"].timestamp() < now
     facts = {
         "worker": group["worker_id"],
         "host": group["host"],

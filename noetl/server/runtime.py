@@ -18,6 +18,7 @@ from noetl.engine.state import TERMINAL
 from noetl.errors import NoetlError, Unavailable
 from noetl.server.children import Children
 from noetl.server.chunks import Chunks
+from noetl.server.clock import Clock
 from noetl.server.committer import Committer
 from noetl.server.content import Contents
 from noetl.server.evaluator import Evaluator
@@ -55,6 +56,7 @@ class Runtime:
         self.nats_url = nats_url
         self.token = token
         self.started_at = time.time()
+        self.clock = Clock()
         self.database = Database(postgres)
         self.bus = Bus(nats_url, f"noetl-server-{os.getpid()}") if nats_url else None
         self.loader = Loader(self.database)
@@ -77,7 +79,7 @@ class Runtime:
             tell=self.contents.foretold,
             at_hand=self.contents.at_hand,
             offer=self.parked.offer,
-            clock=time.time,
+            clock=self.clock,
         )
         self.children = Children(self)
         self.pauses = Pauses(self)
@@ -102,6 +104,7 @@ class Runtime:
                 code="schema",
             )
         await verify(self.vault, self.database)
+        await self.clock.set(self.database)
         self.committer.start()
         if self.bus is not None:
             await self._connect_bus(self.bus)
@@ -168,7 +171,7 @@ class Runtime:
     def execution_id(self) -> int:
         """Return a new execution id: milliseconds, a number of this process, a counter."""
         self._sequence = (self._sequence + 1) % 1024
-        return (int(time.time() * 1000) - EPOCH) << 22 | self._node << 10 | self._sequence
+        return (int(self.clock() * 1000) - EPOCH) << 22 | self._node << 10 | self._sequence
 
     def first_id(self, at: float) -> int:
         """Return an id below those of all executions that begin at a moment or later."""

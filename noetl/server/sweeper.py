@@ -56,8 +56,11 @@ class Sweeper:
         """Do it once."""
         runtime = self._runtime
         async with runtime.database.transaction() as transaction:
+            asked = time.monotonic()
             row = await transaction.row("sweep_lock")
-            if row is None or not row[0]:
+            assert row is not None
+            runtime.clock.told(row["at"], asked, time.monotonic())
+            if not row["alone"]:
                 return
             # Where this server or the database was away, the workers could not extend their leases: they get the time for it first.
             heard = time.time() - self._away > runtime.settings.lease_seconds
@@ -73,7 +76,7 @@ class Sweeper:
         for row in quarantined:
             self._quarantine(row["execution_id"], row["command_id"], row["fence"], row["lost"] + 1)
         for row in due:
-            runtime.committer.signal(row["execution_id"], Wake(time.time()))
+            runtime.committer.signal(row["execution_id"], Wake(runtime.clock()))
         if lost:
             logger.warning("%d leases ran out; their commands wait again", len(lost))
             runtime.ring((row["pool"], row["execution_id"], row["command_id"]) for row in lost)

@@ -300,7 +300,7 @@ WHERE c.execution_id = free.execution_id AND c.command_id = free.command_id
 RETURNING c.execution_id, c.command_id, c.pool
 
 -- name: sweep_lock
-SELECT pg_try_advisory_xact_lock(hashtextextended('noetl.sweep', 0))
+SELECT pg_try_advisory_xact_lock(hashtextextended('noetl.sweep', 0)) AS alone, extract(epoch FROM clock_timestamp())::float8 AS at
 
 -- name: sweep_leases
 -- Leases that ran out, or that their worker twice did not list, wait again. A worker that lives and does not list a command has never heard

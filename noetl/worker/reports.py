@@ -106,7 +106,7 @@ class Reports:
         """A result that is refused for good is its step's error, not one to be worked out again and again."""
         if not isinstance(finished.outcome, Failed) or finished.outcome.result_json is not None:
             failed = Failed({"message": message, "type": code})
-            self._slots.reporting[finished.key] = Finished(finished.key, failed, finished.started_at, finished.attempt)
+            self._slots.reporting[finished.key] = Finished(finished.key, failed, finished.began, finished.attempt)
 
     def _header(self, batch: list[Finished], free: int) -> dict[str, Json]:
         return {
@@ -130,7 +130,7 @@ def _entry(finished: Finished) -> dict[str, Json]:
         "command_id": command_id,
         "fence": fence,
         "attempt": finished.attempt,
-        "started_at": finished.started_at,
+        "seconds": round(time.monotonic() - finished.began, 6),
         "size": len(_text(finished)),
         "status": "done",
     }

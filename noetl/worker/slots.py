@@ -41,7 +41,7 @@ class Finished:
 
     key: Key
     outcome: Outcome
-    started_at: float
+    began: float
     attempt: int
 
 
@@ -97,19 +97,19 @@ class Slots:
         """Return a command that may begin now: short ones only a few at once, as long as they are short."""
         if not self.taken or len(self.running) >= self.size:
             return None
-        if self.average < SHORT and len(self.running) >= AT_ONCE and time.time() - next(iter(self.running.values())) < SHORT:
+        if self.average < SHORT and len(self.running) >= AT_ONCE and time.monotonic() - next(iter(self.running.values())) < SHORT:
             return None
         key = next(iter(self.taken))
         taken = self.taken.pop(key)
-        self.running[key] = time.time()
+        self.running[key] = time.monotonic()
         return taken
 
     def over(self, taken: Taken, outcome: Outcome, seconds: float) -> None:
         """A command is over; it is reported unless its lease was lost meanwhile."""
         self.average += 0.2 * (seconds - self.average)
-        started_at = self.running.pop(taken.job.key, None)
-        if started_at is not None:
-            self.reporting[taken.job.key] = Finished(taken.job.key, outcome, started_at, taken.attempt)
+        began = self.running.pop(taken.job.key, None)
+        if began is not None:
+            self.reporting[taken.job.key] = Finished(taken.job.key, outcome, began, taken.attempt)
         self.changed()
 
     def changed(self) -> None:
@@ -126,7 +126,7 @@ class Slots:
 
     def refuse(self, key: Key, attempt: int, outcome: Outcome) -> None:
         """A command cannot even begin: that is its outcome."""
-        self.reporting[key] = Finished(key, outcome, time.time(), attempt)
+        self.reporting[key] = Finished(key, outcome, time.monotonic(), attempt)
 
     def lose(self, key: Key) -> bool:
         """A lease is no longer ours; return whether it runs and has to be stopped."""

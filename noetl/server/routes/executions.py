@@ -96,7 +96,7 @@ async def _begun(runtime: Runtime, payload: dict[str, Json], parent: int | None,
         complete=True,
         variables={},
     )
-    begin = Begin(execution, parent, time.time(), asyncio.get_running_loop().create_future(), newest=entry.newest)
+    begin = Begin(execution, parent, runtime.clock(), asyncio.get_running_loop().create_future(), newest=entry.newest)
     await runtime.committer.put(begin)
     return begin.execution
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime
 
 from fastapi import APIRouter, Request
@@ -29,7 +28,7 @@ async def cancel(request: Request, execution_id: str) -> Response:
         raise Conflict(f"execution {execution_id} is {row['status']}", f"see: noetl execution status {execution_id}")
     document = await body_of(request)
     at = datetime.fromtimestamp((await runtime.database.rows("clock"))[0][0], UTC)
-    became = await runtime.committer.signal(row["execution_id"], Cancel(time.time(), str(document.get("reason", ""))[:1000]))
+    became = await runtime.committer.signal(row["execution_id"], Cancel(runtime.clock(), str(document.get("reason", ""))[:1000]))
     stopped = [dict(step) for step in await runtime.database.rows("cancelled", row["execution_id"], at)]
     children = await runtime.database.rows("cancelled_children", row["execution_id"], at)
     named = [{"execution_id": str(child["execution_id"]), "path": child["path"]} for child in children]

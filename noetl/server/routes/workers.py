@@ -88,7 +88,7 @@ async def report(request: Request) -> Response:
 
     `{worker_id, pool, free, foretell?, held: [[execution, command, fence], …],
     reports: [{execution_id, command_id, fence, status, size, error?,
-    attempt?, started_at?}]}`. The answer has a word for each report and the commands that are now leased to the worker.
+    attempt?, seconds?}]}`. The answer has a word for each report and the commands that are now leased to the worker.
     With `foretell`, the header `noetl-foretold` may come ahead of the answer, with commands that are likely to be leased:
     of those the answer only names what is, as [execution, command, fence].
     """
@@ -105,7 +105,7 @@ async def reported(runtime: Runtime, asked: Asked) -> bytes:
         max(0, min(int(number_of(header, "free", 0)), MOST)),
         early=asked.early if asked.can_be_early and header.get("foretell") else None,
     )
-    now = time.time()
+    now = runtime.clock()
     pending = [_report(entry, blob, now, handout) for entry, blob in zip(header["reports"], blobs, strict=True)]
     for one, entry in zip(pending, header["reports"], strict=True):
         if entry.get("stored") and one.error is None:
@@ -339,7 +339,7 @@ def _report(entry: Mapping[str, Json], blob: bytes | None, now: float, handout: 
             result=result,
             error=error,
             attempt=int(number_of(entry, "attempt", 1)),
-            started_at=number_of(entry, "started_at", now),
+            started_at=now - max(0.0, min(number_of(entry, "seconds", 0), now)),
             handout=handout,
         )
     except (KeyError, TypeError, ValueError) as problem:

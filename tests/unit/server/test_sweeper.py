@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -13,6 +14,7 @@ import pytest
 from starlette.requests import Request
 
 from noetl.errors import Unavailable
+from noetl.server.clock import Clock
 from noetl.server.routes.workers import heartbeat
 from noetl.server.runtime import Runtime
 from noetl.server.sweeper import Sweeper
@@ -27,11 +29,11 @@ class Database:
         self.asked: list[str] = []
         self._refused = refused
 
-    async def row(self, name: str, *_args: Any) -> list[bool] | None:
+    async def row(self, name: str, *_args: Any) -> dict[str, Any] | None:
         self.asked.append(name)
         if name == self._refused:
             raise Unavailable("the database does not answer", "see: noetl ps")
-        return [True] if name == "sweep_lock" else None
+        return {"alone": True, "at": 0.0} if name == "sweep_lock" else None
 
     async def rows(self, name: str, *_args: Any) -> list[Any]:
         self.asked.append(name)
@@ -56,6 +58,7 @@ def runtime(database: Database) -> Runtime:
         database=database,
         settings=SimpleNamespace(lease_seconds=LEASE),
         lease=timedelta(seconds=LEASE),
+        clock=Clock(),
         pauses=sweeps,
         children=sweeps,
         bus=None,
@@ -74,7 +77,7 @@ def beat(server: Runtime) -> Request:
 
 async def test_a_heartbeat_that_the_database_missed_gives_all_workers_the_time_of_a_lease(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
-    monkeypatch.setattr("noetl.server.sweeper.time", SimpleNamespace(time=lambda: now))
+    monkeypatch.setattr("noetl.server.sweeper.time", SimpleNamespace(time=lambda: now, monotonic=time.monotonic))
     database = Database(refused="heartbeat_worker")
     server = runtime(database)
 
