@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+MOST_HINT = 600
+"""Characters of a hint that are recorded of a step's error."""
+
 
 class NoetlError(Exception):
     """Base of every error that noetl raises on purpose.
@@ -26,6 +29,11 @@ class NoetlError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message}\n  {self.hint}" if self.hint else self.message
+
+    def as_error(self, before: str = "") -> dict[str, Any]:
+        """Return the error as it is recorded of a step or an execution: message, type, and the hint where there is one."""
+        hint = self.hint if len(self.hint) <= MOST_HINT else f"{self.hint[: MOST_HINT - 3]}..."
+        return {"message": f"{before}{self.message}", "type": self.code, **({"hint": hint} if hint else {})}
 
     def as_json(self) -> dict[str, Any]:
         """Return the error as the server answers it: code, message, hint and whatever details it has."""

@@ -78,7 +78,7 @@ def _workload(turn: Turn, workload: Mapping[str, Json], templates: Mapping[str, 
         scope = lookup(turn.view, {root for root, _ in turn.plan.starting})
         turn.workload = {**workload, **{key: turn.plan.templates.render(value, scope) for key, value in templates.items()}}
     except NoetlError as error:
-        turn.fail({"message": f"workload: {error.message}", "type": error.code})
+        turn.fail(error.as_error("workload: "))
         return False
     turn.view.workload = turn.workload
     return True

@@ -56,9 +56,9 @@ def open_loop(turn: Turn, run: Run, entry: Entry) -> None:
             raise TooManyItems(f"step {run.step} loops over {len(items)} items; at most {MAX_ITEMS} are possible")
     except NoetlError as error:
         del turn.runs[run.id]
-        turn.fail({"message": error.message, "type": error.code}, run.step)
+        turn.fail(error.as_error(), run.step)
         turn.leave_entry(entry)
-        turn.event("call.error", run, error={"message": error.message, "type": error.code})
+        turn.event("call.error", run, error=error.as_error())
         return
     pages.reset(turn, plan.step)
     run = run.with_loop(LoopState(total=len(items), limit=limit))
@@ -103,7 +103,7 @@ def take_up(turn: Turn, run: Run, entry: Entry) -> None:
     try:
         limit = 1 if loop.mode == "sequential" else _limit(turn, run, loop, args_of(turn, entry, plan))
     except NoetlError as error:
-        turn.fail({"message": error.message, "type": error.code}, run.step)
+        turn.fail(error.as_error(), run.step)
         turn.leave_entry(entry)
         return
     run = run.with_loop(replace(run.loop, limit=limit))

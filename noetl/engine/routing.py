@@ -204,4 +204,4 @@ def _enter(turn: Turn, visit: Visit, targets: tuple[Target, ...], event: str) ->
 
 
 def _fail(turn: Turn, visit: Visit, error: NoetlError) -> None:
-    turn.fail({"message": error.message, "type": error.code}, visit.run.step)
+    turn.fail(error.as_error(), visit.run.step)

@@ -50,7 +50,7 @@ def _rescue(turn: Turn) -> None:
     try:
         args = turn.plan.templates.render(dict(target.args), lookup(turn.view, {root for root, _ in names(dict(target.args))}))
     except NoetlError as error:
-        turn.fail({"message": f"on_failure: {error.message}", "type": error.code})
+        turn.fail(error.as_error("on_failure: "))
         return
     turn.entering.append(Entry(target.step, args))
 
@@ -62,11 +62,12 @@ def _conclude(turn: Turn) -> None:
         turn.output = turn.plan.templates.render(output, lookup(turn.view, {root for root, _ in names(output)}))
         size = len(dumps(turn.output))
     except NoetlError as error:
-        turn.fail({"message": f"output: {error.message}", "type": error.code})
+        turn.fail(error.as_error("output: "))
         return
     if size > MAX_OUTPUT:
         turn.output = None
-        turn.fail({"message": f"output: it has {size} bytes; at most {MAX_OUTPUT} are possible", "type": "too_large"})
+        hint = "write large data to a table or a file, and let `output` say where it is"
+        turn.fail({"message": f"output: it has {size} bytes; at most {MAX_OUTPUT} are possible", "type": "too_large", "hint": hint})
         return
     turn.concluded = True
 
@@ -87,7 +88,8 @@ def _stop(turn: Turn, run: Run) -> None:
     run = replace(run, loop=None, suspended=False, until=None)
     turn.runs[run.id] = run
     plan = turn.step(run)
-    error = {"message": f"step {run.step} took longer than {plan.step.timeout.total:g} s in all", "type": "timeout"}
+    hint = "raise `timeout.total` of the step, or let it do less: calls, delays between attempts, pages and items count together"
+    error = {"message": f"step {run.step} took longer than {plan.step.timeout.total:g} s in all", "type": "timeout", "hint": hint}
     routed = run.routed or not plan.routing_rules.isdisjoint(run.fired)
     visit = Visit(run, error=error, fired=set(run.fired), routed=routed, unwritten=True)
     turn.event("call.error", run, status="FAILED", error=error)

@@ -61,6 +61,8 @@ def tree(snapshot: Snapshot, now: float) -> Tree:
         branch = drawn.add(_step_line(step, names[_key(step)].ljust(width), now))
         if step.get("error"):
             branch.add(Text(error_text(step["error"]), "red"))
+            if step["error"].get("hint"):
+                branch.add(Text(step["error"]["hint"], "yellow"))
     return drawn
 
 
@@ -72,6 +74,13 @@ def error_text(error: object) -> str:
             return str(dict(error))
         return str(message) if not kind or str(message).startswith(f"{kind}: ") else f"{kind}: {message}"
     return str(error)
+
+
+def told(error: object) -> str:
+    """Return an error for a terminal: its step and message, below them what to do."""
+    step, hint = (error.get("step"), error.get("hint")) if isinstance(error, Mapping) else (None, None)
+    text = f"step {step}: {error_text(error)}" if step else error_text(error)
+    return "\n  ".join([text, *str(hint or "").splitlines()])
 
 
 def _line_view(snapshots: Iterator[Snapshot], output: IO[str]) -> Snapshot:

@@ -34,7 +34,7 @@ def text(found: Mapping[str, Any], now: float | None = None) -> str:
     error = found.get("last_error")
     if error and found["verdict"] != "over":
         step = f" in {error['step']}" if error.get("step") else ""
-        lines += ["", *_wrapped(f"last error{step}: {live.error_text(error)}", "  ")]
+        lines += ["", *_wrapped(f"last error{step}: {live.error_text(error)}", "  "), *_wrapped(f"  {error.get('hint') or ''}", "  ")]
     if found["type"]:
         lines += ["", "type:", *(f"  {line}" for line in found["type"])]
     return "\n".join(lines)
@@ -48,6 +48,7 @@ def _reasons(reasons: list[dict[str, Any]], now: float, indent: str) -> list[str
         item = f"[{reason['item']}]" if reason.get("item") is not None else ""
         step = f"{reason['step']}{item}{count}: " if reason.get("step") else ""
         lines += _wrapped(f"{indent}{mark} {step}{reason['text']}", f"{indent}    ")
+        lines += _wrapped(f"{indent}    {reason.get('hint') or ''}", f"{indent}    ")
         facts = _facts(reason, now)
         lines += _wrapped(f"{indent}    {'; '.join(facts)}", f"{indent}    ") if facts else []
         if reason.get("why"):

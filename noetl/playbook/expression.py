@@ -140,7 +140,8 @@ class Templates:
         except (LookupError, SecurityError):
             value = environment.undefined()
         if isinstance(value, Undefined) or callable(value):
-            raise TemplateError(_nowhere(dotted, found), "Name a value that exists there, such as response.data")
+            instead = f"{{{{ {_excerpt(dotted)} | default(none) }}}}"
+            raise TemplateError(_nowhere(dotted, found), f"Name a value that there is, or write a template: {instead}")
         return value
 
     def _compile_mapping(self, value: Mapping[str, Json]) -> Compiled:
@@ -295,7 +296,7 @@ def _failure(text: str, template: Template, exc: Exception) -> TemplateError:
         case _:
             message = str(exc)
             what = f"{type(exc).__name__}{': ' + message if _HARMLESS_MESSAGE.fullmatch(message) else ''}"
-            hint = "Check the types of the values that the template combines"
+            hint = "Check the types of its values: `| int`, `| float` and `| string` convert, `a ~ b` joins texts"
     return TemplateError(f"{_quote(text, _line(template, exc))}: {what}", hint)
 
 
@@ -307,11 +308,10 @@ def _undefined(text: str, exc: UndefinedError) -> str:
 
 
 def _nowhere(dotted: str, found: int) -> str:
-    """Say at which of its names, counted from 0, a dotted name ends, and what to write if that may be."""
+    """Say at which of its names, counted from 0, a dotted name ends."""
     names = [_excerpt(name) for name in dotted.strip().split(".")]
     end = f"{'.'.join(names[:found])!r} has no value {names[found]!r}" if found else f"there is no {names[0]!r} here"
-    instead = f"name one that there is, or write a template: {{{{ {_excerpt(dotted)} | default(none) }}}}"
-    return f"{_excerpt(dotted)!r} leads nowhere: {end}; {instead}"
+    return f"{_excerpt(dotted)!r} leads nowhere: {end}"
 
 
 def _line(template: Template, exc: Exception) -> int | None:

@@ -99,7 +99,8 @@ class Children:
             self._given_up(execution_id, command_id, row["fence"], row["child"])
 
     def _given_up(self, execution_id: int, command_id: int, fence: int, child: int | None) -> None:
-        error = {"message": "the sub-playbook took longer than the step waits for it", "type": "timeout"}
+        hint = "raise `timeout` of the step's tool (without one it is 300 s), and that of the step if it is shorter"
+        error = {"message": "the sub-playbook took longer than the step waits for it", "type": "timeout", "hint": hint}
         self._runtime.committer.report(execution_id, command_id, fence, None, error)
         if child is not None:
             self._runtime.committer.signal(child, Cancel(self._runtime.clock(), "its parent waits no longer"))
@@ -110,7 +111,7 @@ class Children:
         except Unavailable:
             return
         except NoetlError as error:
-            self._runtime.committer.report(execution_id, command_id, fence, None, {"message": error.message, "type": error.code})
+            self._runtime.committer.report(execution_id, command_id, fence, None, error.as_error())
             return
         self._runtime.committer.put(Begin(child, execution_id, self._runtime.clock(), unheard()))
 
@@ -231,9 +232,8 @@ class Children:
                 copied = await runtime.chunks.copy(result, execution_id, command_id, command["fence"])
                 result = copied or Value(await runtime.chunks.text(result, MAX_SCOPE))
             except TooLarge as error:
-                self._runtime.committer.report(
-                    execution_id, command_id, command["fence"], None, {"message": error.message, "type": "result"}
-                )
+                told = {**error.as_error(), "type": "result"}
+                self._runtime.committer.report(execution_id, command_id, command["fence"], None, told)
                 return
         self._runtime.committer.report(execution_id, command_id, command["fence"], result, None)
 

@@ -446,7 +446,7 @@ class Committer:
             unread = self._loader.unread(execution, given)
             return await self._evaluator.advance(execution.catalog_id, execution.plan, execution.state, given, narrow, unread)
         except Exceeded as error:
-            broken = broken_input(execution, pending, self._clock(), {"message": error.message, "type": error.code})
+            broken = broken_input(execution, pending, self._clock(), error.as_error())
             return advance(execution.plan, execution.state, broken, known)
         except IllegalInput as error:
             if remembered:
@@ -489,7 +489,7 @@ def _unstorable(pendings: list[Pending], error: Unstorable) -> list[Pending]:
     first = pendings[0]
     if isinstance(first, Report) and first.result is not None:
         first.result = None
-        first.error = {"message": f"the result cannot be stored: {error.message}", "type": "result"}
+        first.error = {**error.as_error("the result cannot be stored: "), "type": "result"}
         return pendings
     _refuse([first], error)
     return pendings[1:]

@@ -75,7 +75,8 @@ async def _ended(runtime: Runtime, row: Mapping[str, Any]) -> dict[str, Json]:
         for failed in await runtime.database.rows("why_failed", eid, (error or {}).get("step")):
             reasons.append(_failure(failed))
         if not reasons:
-            reasons.append(_told("over", str((error or {}).get("message") or row["status"]), False, since=row["end_time"]))
+            told = error or {}
+            reasons.append(_told("over", str(told.get("message") or row["status"]), False, since=row["end_time"], hint=told.get("hint")))
     reasons += await _skipped(runtime, row)
     typed = [] if row["status"] == "COMPLETED" else [f"noetl execution retry {eid} --dry-run", f"noetl execution retry {eid}"]
     return {**_head(row), "verdict": OVER, "reasons": reasons, "last_error": error, "type": typed}
@@ -84,10 +85,9 @@ async def _ended(runtime: Runtime, row: Mapping[str, Any]) -> dict[str, Json]:
 def _failure(failed: Mapping[str, Any]) -> dict[str, Json]:
     error = loads(failed["error"]) if failed["error"] else {}
     what = str(error.get("message") or "it failed")
-    if error.get("type") == "quarantined":
-        what += "; look at that worker's log for what killed it"
     counts = {"attempts": failed["attempt"], "lost": failed["lost"], "items": failed["count"] if failed["item"] is not None else None}
-    return _told("failed", what, False, failed, since=failed["finished_at"], item=failed["item"], error_type=error.get("type"), **counts)
+    facts = {"item": failed["item"], "error_type": error.get("type"), "hint": error.get("hint"), **counts}
+    return _told("failed", what, False, failed, since=failed["finished_at"], **facts)
 
 
 async def _reason(runtime: Runtime, row: Mapping[str, Any], group: Mapping[str, Any], depth: int) -> dict[str, Json]:
@@ -99,6 +99,7 @@ async def _reason(runtime: Runtime, row: Mapping[str, Any], group: Mapping[str, 
     if group["delayed"]:
         error = _error(group)
         after = f" after: {error['message']}" if error and error.get("message") else ""
+        hint = error.get("hint") if error else None
         return _told(
             "delayed",
             f"attempt {group['attempt']} waits for its time{after}",
@@ -106,6 +107,7 @@ async def _reason(runtime: Runtime, row: Mapping[str, Any], group: Mapping[str, 
             group,
             since=group["since"],
             until=group["available_at"],
+            hint=hint,
         )
     if group["held"]:
         text = "waits for its turn on the execution's DuckDB file: an earlier command on it waits or runs"

@@ -100,5 +100,6 @@ class Sweeper:
                 self._runtime.ring(command for command in commands if command[0] == pool)
 
     def _quarantine(self, execution_id: int, command_id: int, fence: int, lost: int) -> None:
-        error = {"message": f"the worker died under this step {lost} times", "type": "quarantined"}
+        hint = "see in the worker's log what killed it: noetl worker logs"
+        error = {"message": f"the worker died under this step {lost} times", "type": "quarantined", "hint": hint}
         self._runtime.committer.report(execution_id, command_id, fence, None, error)

@@ -64,7 +64,7 @@ def status(_context: Context, execution_id: str, json: bool = False) -> None:
         say(answers.as_json(client.get(f"/api/executions/{execution_id}/status")))
         return
     found = client.get(f"/api/executions/{execution_id}/steps")
-    reason = f": {live.error_text(found['error'])}" if found.get("error") else ""
+    reason = f": {live.told(found['error'])}" if found.get("error") else ""
     say("\n".join([f"{found['path']}  {found['status']}{reason}", *(f"  {line}" for line in live.lines({}, found))]))
 
 

@@ -6,7 +6,7 @@ import contextlib
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,8 +100,7 @@ def print_end(ended: Ended, json: bool, lay_out: Callable[[Any], str] | None = N
         finish((lay_out or _result)(document.get("result") if output is None else output), ended.exit_code)
     else:
         error = document.get("error")
-        step = f"step {error['step']}: " if isinstance(error, Mapping) and error.get("step") else ""
-        reason = f": {step}{live.error_text(error)}" if error else ""
+        reason = f": {live.told(error)}" if error else ""
         see = f"\n  see: noetl execution why {ended.execution_id}" if document.get("status") == "FAILED" else ""
         finish(f"execution {ended.execution_id} {document.get('status', 'unknown')}{reason}{see}", ended.exit_code)
 

@@ -10,6 +10,8 @@ from typing import Any
 from noetl.errors import NoetlError
 
 Json = Any
+TOO_LONG = "raise `timeout` of the step and of its tool: the shorter counts, and without either the worker's NOETL_STEP_TIMEOUT"
+"""What to do about a call that was out of time."""
 
 
 class ToolError(NoetlError):
@@ -21,15 +23,15 @@ class ToolError(NoetlError):
 
     code = "tool_failed"
 
-    def __init__(self, message: str, *, type: str = "error", status: int | None = None, result: Json = None) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, hint: str = "", *, type: str = "error", status: int | None = None, result: Json = None) -> None:
+        super().__init__(message, hint)
         self.type = type
         self.status = status
         self.result = result
 
-    def as_error(self) -> dict[str, Json]:
+    def as_error(self, before: str = "") -> dict[str, Json]:
         """Return the mapping that templates see as `error`."""
-        error: dict[str, Json] = {"message": self.message, "type": self.type}
+        error: dict[str, Json] = {**super().as_error(before), "type": self.type}
         if self.status is not None:
             error |= {"status": self.status, "status_code": self.status}
         error |= {name: self.details[name] for name in ("sqlstate", "retry_after", "data") if self.details.get(name) is not None}

@@ -9,7 +9,7 @@ from typing import Any
 
 import asyncpg
 
-from noetl.tools.base import Call, Json, ToolError
+from noetl.tools.base import TOO_LONG, Call, Json, ToolError
 from noetl.tools.database import connection_to, target_of
 from noetl.tools.numbers import finite, number
 from noetl.tools.sql import Statement, statements
@@ -29,7 +29,7 @@ async def run(call: Call) -> Json:
             async with connection.transaction():
                 return await _run_all(connection, script)
     except TimeoutError as error:
-        raise ToolError(f"step {call.step} ran longer than {call.timeout:g} s", type="timeout") from error
+        raise ToolError(f"step {call.step} ran longer than {call.timeout:g} s", TOO_LONG, type="timeout") from error
 
 
 async def _run_all(connection: asyncpg.Connection, script: list[Statement]) -> Json:

@@ -78,7 +78,7 @@ def arguments(main: Any, call: Call) -> tuple[list[Any], dict[str, Any]]:
     try:
         found = python_arguments(parameters, call.args, _Names(call))
     except MissingArgument as error:
-        raise ToolError(error.message, type=error.code) from error
+        raise ToolError(error.message, error.hint, type=error.code) from error
     if "context" in found:
         found["context"] = call.scope
     return [found.pop(name) for name in by_position if name in found], found

@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 
 from noetl.tools import columns
-from noetl.tools.base import Call, Json, ToolError
+from noetl.tools.base import TOO_LONG, Call, Json, ToolError
 from noetl.tools.database import connection_to, target_of
 from noetl.tools.sql import Statement, statements
 from noetl.tools.statements import Bound, failure
@@ -42,7 +42,7 @@ async def run(call: Call) -> Json:
         raise ToolError(f"{error}", type=type(error).__name__.removesuffix("Error")) from error
     except (asyncpg.InterfaceError, OSError, ValueError) as error:
         if isinstance(error, TimeoutError):
-            raise ToolError(f"step {call.step} ran longer than {call.timeout:g} s", type="timeout") from error
+            raise ToolError(f"step {call.step} ran longer than {call.timeout:g} s", TOO_LONG, type="timeout") from error
         raise ToolError(str(error), type=type(error).__name__) from error
 
 

@@ -90,11 +90,7 @@ class Api:
 
     async def credential(self, name: str) -> Json:
         """Return a credential's data; raise NotFound if there is none."""
-        try:
-            return (await self.get(f"/api/credentials/{quote(name, safe='')}?include_data=true"))["data"]
-        except NotFound as error:
-            # It becomes the error of a step, which has no place of its own for what to type.
-            raise NotFound(f"{error.message}; {error.hint}", code=error.code) from error
+        return (await self.get(f"/api/credentials/{quote(name, safe='')}?include_data=true"))["data"]
 
     async def _request(self, method: str, path: str, body: bytes | None) -> bytes:
         assert self._session is not None

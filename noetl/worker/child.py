@@ -118,7 +118,8 @@ class Child:
             result, failure = self._run(job, secrets)
         except MemoryError:
             limit = f"{self._options.memory / 1024**2:.0f} MiB"
-            failure = ToolError(f"the step needed more memory than the {limit} that it may have (NOETL_STEP_MEMORY)", type="memory")
+            hint = "let it do less at a time, or raise NOETL_STEP_MEMORY of the worker"
+            failure = ToolError(f"the step needed more memory than the {limit} that it may have", hint, type="memory")
             result, stay = None, False
         if failure is None:
             return _answer(job, result or b"null"), stay
@@ -151,7 +152,7 @@ class Child:
         except ToolError as error:
             value, failure = error.result, error
         except NoetlError as error:
-            value, failure = None, ToolError(error.message, type=error.code)
+            value, failure = None, ToolError(error.message, error.hint, type=error.code)
         except (MemoryError, Dropped):
             raise
         except BaseException as error:
@@ -320,10 +321,10 @@ def _reported(value: Json) -> ToolError | None:
     """Return the failure that a result itself reports: a mapping whose `status` is `error`."""
     if not isinstance(value, Mapping) or value.get("status") != "error":
         return None
-    reason = value.get("error") or value.get("message") or "the result says status: error"
+    reason, hint = value.get("error") or value.get("message") or "the result says status: error", value.get("hint")
     if isinstance(reason, Mapping):
-        reason = reason.get("message") or reason
-    return ToolError(str(reason), type="reported", result=value)
+        reason, hint = reason.get("message") or reason, reason.get("hint") or hint
+    return ToolError(str(reason), hint if isinstance(hint, str) else "", type="reported", result=value)
 
 
 def _error_json(failure: ToolError, secrets: set[str]) -> bytes:

@@ -15,6 +15,7 @@ from noetl.deadline import Deadline
 from noetl.errors import NoetlError
 from noetl.playbook.duration import seconds
 from noetl.playbook.model import Json
+from noetl.tools.base import TOO_LONG
 from noetl.tools.registry import KINDS, SINKS
 from noetl.worker import frames, process_tree
 from noetl.worker.job import Done, Failed, Job, Key, Large, Outcome
@@ -98,10 +99,10 @@ class Child(asyncio.Protocol):
             self.job = self._outcome = None
             self._deadline.lift()
 
-    def stop(self, kind: str, what: str) -> None:
+    def stop(self, kind: str, what: str, hint: str = "") -> None:
         """Kill it; the outcome of its job will say why."""
         if self._failure is None and self.job is not None:
-            self._failure = Failed({"type": kind, "message": f"step {self.job.step} {what}"})
+            self._failure = Failed(NoetlError(f"step {self.job.step} {what}", hint, code=kind).as_error())
         self.leaving = True
         self._kill(self)
         self._loop.call_later(_END_WITHIN, self._give_up)
@@ -181,7 +182,7 @@ class Child(asyncio.Protocol):
             self.stop("killed", "was killed")
 
     def _too_long(self) -> None:
-        self.stop("timeout", f"ran longer than {self._bound:g} s")
+        self.stop("timeout", f"ran longer than {self._bound:g} s", TOO_LONG)
 
     async def _answer(self, job: Job, kind: str, name: str) -> None:
         self.used_secrets = self.used_secrets or kind == "credential"
@@ -214,7 +215,8 @@ class Child(asyncio.Protocol):
         self.close()
         if self.job is not None:
             message = f"step {self.job.step}: its process {describe(self._status)}"
-            self._resolve(Failed({"type": "process_exit", "message": message}))
+            hint = "see in the worker's log what it printed last: noetl worker logs"
+            self._resolve(Failed({"type": "process_exit", "message": message, "hint": hint}))
 
 
 def log_output(job: Job, text: str) -> None:

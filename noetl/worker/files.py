@@ -50,14 +50,14 @@ class Files:
             try:
                 before = await until_away(partial(self._bring, job, path), live)
             except NoetlError as error:
-                return _failed(f"the execution's DuckDB file cannot be fetched: {error.message}", error.code)
+                return Failed(error.as_error("the execution's DuckDB file cannot be fetched: "))
             outcome = await run()
             if isinstance(outcome, Failed):
                 return outcome
             try:
                 kept = await self._keep(job, path, before, live)
             except NoetlError as error:
-                kept = _failed(f"the execution's DuckDB file cannot be stored: {error.message}", error.code)
+                kept = Failed(error.as_error("the execution's DuckDB file cannot be stored: "))
         if kept is None:
             return outcome
         if isinstance(outcome, Large):
@@ -87,12 +87,12 @@ class Files:
     async def _keep(self, job: Job, path: Path, before: Version, live: Callable[[], bool]) -> Failed | None:
         """Store the file if it is another one than before; return why it cannot be."""
         if _log_file(path).exists():
-            return _failed("the step has left the execution's DuckDB file open", "duckdb")
+            return Failed({"message": "the step has left the execution's DuckDB file open", "type": "duckdb"})
         size = os.path.getsize(path)  # noqa: ASYNC240, PTH202 - of a file of this machine
         if size > self._limit:
             megabytes = f"{size / 1024**2:.1f} MiB, and only {self._limit / 1024**2:.1f} MiB can go from one worker to another"
             advice = "give the steps a file of their own with `database: PATH`, or raise NOETL_MAX_RESULT of servers and workers"
-            return _failed(f"the execution's DuckDB file has {megabytes}; {advice}", "too_large")
+            return Failed(NoetlError(f"the execution's DuckDB file has {megabytes}", advice, code="too_large").as_error())
         now = Version(job.key[1], job.key[2], await asyncio.to_thread(_digest, path))
         if now.digest == before.digest:
             _write_stamp(path, before)
@@ -105,10 +105,6 @@ class Files:
         await until_away(partial(self._api.post, url, {"size": size}), live)
         _write_stamp(path, now)
         return None
-
-
-def _failed(message: str, kind: str) -> Failed:
-    return Failed({"message": message, "type": kind})
 
 
 def _piece(data: bytes) -> bytes:

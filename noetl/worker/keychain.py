@@ -49,7 +49,7 @@ class Keychain(Mapping[str, Any]):
                 self._built[name] = self._build(entry, self._before(number))
             except NoetlError as error:
                 kind, status = getattr(error, "type", error.code), getattr(error, "status", None)
-                failed = ToolError(f"keychain entry {name}: {error.message}", type=kind, status=status)
+                failed = ToolError(f"keychain entry {name}: {error.message}", error.hint, type=kind, status=status)
                 failed.details |= error.details
                 raise failed from None
         return self._built[name]

@@ -180,7 +180,7 @@ class Worker:
         except Unavailable as error:
             logger.warning("execution %s command %d is given up: %s", key[0], key[1], error.message)
         except NoetlError as error:
-            self._slots.refuse(key, command["attempt"], Failed({"message": error.message, "type": error.code}))
+            self._slots.refuse(key, command["attempt"], Failed(error.as_error()))
             self._reports.due()
         finally:
             self._slots.arriving.discard(key)
@@ -214,7 +214,7 @@ class Worker:
             try:
                 job = await until_away(partial(self._results.bring, job, files), lambda: job.key in self._slots.running)
             except NoetlError as error:
-                return Failed({"message": error.message, "type": error.code})
+                return Failed(error.as_error())
             return await self._sent(job.key, await self._run(job, until))
 
     def _until(self, taken: Taken) -> float:

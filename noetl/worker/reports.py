@@ -84,7 +84,7 @@ class Reports:
                 logger.warning("execution %s command %d: the report is %s", finished.key[0], finished.key[1], word)
             slots.reporting.pop(finished.key, None)
             if word.startswith("refused: ") and word not in GONE:
-                self._fail(finished, word.removeprefix("refused: "), "the server could not work with the result")
+                self._fail(finished, {"message": "the server could not work with the result", "type": word.removeprefix("refused: ")})
         await self._take(commands, asked)
         slots.changed()
         return taken
@@ -99,14 +99,13 @@ class Reports:
         (finished,) = batch
         logger.warning("execution %s command %d: the report was refused: %s", finished.key[0], finished.key[1], error.message)
         self._slots.reporting.pop(finished.key, None)
-        self._fail(finished, error.code, f"the result was refused: {error.message}")
+        self._fail(finished, error.as_error("the result was refused: "))
         return True
 
-    def _fail(self, finished: Finished, code: str, message: str) -> None:
+    def _fail(self, finished: Finished, error: dict[str, Json]) -> None:
         """A result that is refused for good is its step's error, not one to be worked out again and again."""
         if not isinstance(finished.outcome, Failed) or finished.outcome.result_json is not None:
-            failed = Failed({"message": message, "type": code})
-            self._slots.reporting[finished.key] = Finished(finished.key, failed, finished.began, finished.attempt)
+            self._slots.reporting[finished.key] = Finished(finished.key, Failed(error), finished.began, finished.attempt)
 
     def _header(self, batch: list[Finished], free: int) -> dict[str, Json]:
         return {

@@ -73,7 +73,7 @@ class Results:
                     body = await asyncio.to_thread(_piece, file.read(CHUNK))
                     await until_away(partial(self._api.put, f"/api/worker/chunk/{'/'.join(map(str, key))}/{number}", body), live)
         except NoetlError as error:
-            return Failed({"message": f"the result cannot be stored: {error.message}", "type": error.code})
+            return Failed(error.as_error("the result cannot be stored: "))
         finally:
             file.close()
             os.unlink(outcome.file)  # noqa: PTH108

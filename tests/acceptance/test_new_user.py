@@ -65,7 +65,8 @@ def test_a_credential_from_a_file_and_from_standard_input(operator: Operator, tm
     url = f"url=http://127.0.0.1:{operator.port}"
     missing = operator.run("run", file, "--set", url)
     assert missing.returncode == 1
-    assert "there is no credential own api; store it: noetl credential set 'own api' --type TYPE --file FILE" in missing.stdout
+    told = "there is no credential own api\n  store it: noetl credential set 'own api' --type TYPE --file FILE\n"
+    assert told in missing.stdout
 
     fields = tmp_path / "fields.yaml"
     fields.write_text(f"token: {(operator.home / 'token').read_text().strip()}\nother: {SECRET}\n")

@@ -138,7 +138,7 @@ def test_a_file_that_is_too_large_to_travel_names_what_to_write(platform: Live) 
     finished = platform.run(playbook("too_large", steps))
     assert finished["status"] == "FAILED"
     assert finished["error"]["type"] == "too_large"
-    assert "`database: PATH`" in finished["error"]["message"]
+    assert "`database: PATH`" in finished["error"]["hint"]
 
 
 def test_a_database_that_renders_to_nothing_is_refused(platform: Live) -> None:

@@ -291,7 +291,7 @@ async def _handed(runtime: Runtime, handout: Handout) -> list[Json]:
 
 
 def _cannot_run(runtime: Runtime, execution_id: int, command_id: int, fence: int, error: TooLarge) -> None:
-    runtime.committer.report(execution_id, command_id, fence, None, {"message": f"{error.message}; {error.hint}", "type": error.code})
+    runtime.committer.report(execution_id, command_id, fence, None, error.as_error())
 
 
 async def _leased(runtime: Runtime, worker_id: str, header: Mapping[str, Json], handout: Handout) -> list[dict[str, Json]]:

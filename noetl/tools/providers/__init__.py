@@ -42,7 +42,8 @@ def read(provider: str, written: str, access: Access) -> Json:
         if error.type != "http_status":
             raise
         kind = "not_found" if error.status == 404 or "NotFound" in error.message else error.type
-        raise ToolError(f"no secret {name} from {provider}: {error.message}", type=kind, status=error.status) from error
+        hint = "check its name and place, and that the credential in `auth` may read it"
+        raise ToolError(f"no secret {name} from {provider}: {error.message}", hint, type=kind, status=error.status) from error
     return _field(value, name, field) if field else value
 
 

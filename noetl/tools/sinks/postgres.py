@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 
 from noetl.tools import columns
-from noetl.tools.base import Call, Json, ToolError
+from noetl.tools.base import TOO_LONG, Call, Json, ToolError
 from noetl.tools.database import connection_to, target_of
 from noetl.tools.sql import Statement, statements
 from noetl.tools.statements import Bound, failure, stands_alone
@@ -34,7 +34,7 @@ async def run(call: Call) -> Json:
         ):
             return await (_execute(connection, script, call.data, alone) if script else _insert(connection, call))
     except TimeoutError as error:
-        raise ToolError(f"the sink of step {call.step} ran longer than {call.timeout:g} s", type="timeout") from error
+        raise ToolError(f"the sink of step {call.step} ran longer than {call.timeout:g} s", TOO_LONG, type="timeout") from error
 
 
 async def _execute(connection: asyncpg.Connection, script: Sequence[Statement], data: Json, alone: bool) -> Json:

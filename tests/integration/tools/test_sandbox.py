@@ -18,6 +18,7 @@ import psutil
 import pytest
 from outcomes import value
 
+from noetl.tools.base import TOO_LONG
 from noetl.worker.job import Large
 from noetl.worker.sandbox import Done, Failed
 
@@ -93,7 +94,7 @@ async def test_a_step_that_eats_memory_bit_by_bit_fails(make_bench: Any) -> None
 @pytest.mark.parametrize("code", ["while True: pass", "import time; time.sleep(60)", "import signal\nsignal.pause()"])
 async def test_a_step_has_a_time_limit(bench: Any, code: str) -> None:
     outcome = await bench.run("python", {"code": code, "timeout": "0.3s"}, step="slow")
-    assert outcome == Failed({"type": "timeout", "message": "step slow ran longer than 0.3 s"})
+    assert outcome == Failed({"type": "timeout", "message": "step slow ran longer than 0.3 s", "hint": TOO_LONG})
 
 
 async def test_a_time_limit_may_be_a_template(bench: Any) -> None:

@@ -152,6 +152,7 @@ SEEN: Mapping[str, Callable[[Caller, Outcome], Json]] = {
     "loops": loops,
     "status": lambda caller, outcome: outcome.state.status,
     "failure": lambda caller, outcome: (outcome.state.failure or {}).get("message"),
+    "hint": lambda caller, outcome: (outcome.state.failure or {}).get("hint"),
     "stopped": lambda caller, outcome: [caller.step_of_run[run] for run in outcome.stopped],
     "output": lambda caller, outcome: outcome.state.output,
     "failed_step": lambda caller, outcome: (outcome.state.failure or {}).get("step"),

@@ -61,7 +61,7 @@ def test_the_tree_has_every_step_with_its_facts() -> None:
             "FAILED",
             step("read", "done", duration=0.5),
             step("each", "running", loop=loop),
-            step("write", "failed", duration=0.1, error={"type": "sql", "message": "no such table"}),
+            step("write", "failed", duration=0.1, error={"type": "sql", "message": "no such table", "hint": "create it first"}),
         )
     )
     console = Console(file=io.StringIO(), width=100)
@@ -72,9 +72,17 @@ def test_the_tree_has_every_step_with_its_facts() -> None:
     assert "✓ read   0.50 s" in text
     assert "2/4 items  1 failed  1 running" in text
     assert "sql: no such table" in text
+    assert "create it first" in text
 
 
 def test_an_error_says_its_type_once() -> None:
     assert live.error_text({"type": "TypeError", "message": "TypeError: no"}) == "TypeError: no"
     assert live.error_text({"type": "fail", "message": "too few"}) == "fail: too few"
     assert live.error_text({"type": "fail"}) == "{'type': 'fail'}"
+
+
+def test_what_to_do_is_below_what_happened() -> None:
+    error = {"type": "fail", "message": "too few", "step": "count"}
+    assert live.told(error) == "step count: fail: too few"
+    assert live.told({**error, "hint": "send more\nor none"}) == "step count: fail: too few\n  send more\n  or none"
+    assert live.told("broken") == "broken"
