@@ -56,9 +56,11 @@ def open_loop(turn: Turn, run: Run, entry: Entry) -> None:
             raise TooManyItems(f"step {run.step} loops over {len(items)} items; at most {MAX_ITEMS} are possible")
     except NoetlError as error:
         del turn.runs[run.id]
-        turn.fail(error.as_error(), run.step)
+        where = {"message": f"`loop`: {error.message}"} if error.code == "template" else {}
+        told = {**error.as_error(), **where}
+        turn.fail(told, run.step)
         turn.leave_entry(entry)
-        turn.event("call.error", run, error=error.as_error())
+        turn.event("call.error", run, error=told)
         return
     pages.reset(turn, plan.step)
     run = run.with_loop(LoopState(total=len(items), limit=limit))
@@ -79,7 +81,10 @@ def _limit(turn: Turn, run: Run, loop: Loop, args: Mapping[str, Json]) -> int:
     scope = {**lookup(turn.view, turn.step(run).entering_roots), **args, "args": args}
     limit = turn.plan.templates.render(loop.limit, scope)
     if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
-        raise BadLimit(f"step {run.step}: `limit` of the loop is {str(limit)[:100]!r}", "it has to be a whole number of at least 1")
+        is_text = isinstance(limit, str)
+        found = f"the text {limit[:100]!r}" if is_text else str(limit)[:100]
+        hint = "For the number that a text says write {{ … | int }}" if is_text else "Leave `limit` out for all items at once"
+        raise BadLimit(f"`limit` of the loop has to be a whole number of at least 1; it is {found}", hint)
     return limit
 
 

@@ -81,7 +81,7 @@ def _calls_again(turn: Turn, visit: Visit, rule: Rule, event: str) -> bool:
                 try:
                     retry.next_page(turn, visit, action, event)
                 except NoetlError as error:
-                    _fail(turn, visit, error)
+                    _fail(turn, visit, error, "`retry`")
                     return False
                 return True
             case _:
@@ -120,12 +120,15 @@ def _store(turn: Turn, visit: Visit, rule: Rule, event: str) -> None:
     """Carry out the actions of a rule that store something, in their order."""
     render = turn.plan.templates.render
     for action in rule.then:
+        where = f"`{type(action).__name__.lower()}`"
         try:
             match action:
                 case Set(values, merge_ctx):
                     for name, template in values:
+                        where = f"`set` of {name}"
                         _set(turn, visit, name, render(template, scope_of(turn, visit, event)))
                     if merge_ctx is not None:
+                        where = "`set` of ctx"
                         _set(turn, visit, "ctx", render(merge_ctx, scope_of(turn, visit, event)))
                 case Result(value, source):
                     scope = scope_of(turn, visit, event)
@@ -140,7 +143,7 @@ def _store(turn: Turn, visit: Visit, rule: Rule, event: str) -> None:
                 case _:
                     assert_never(action)
         except NoetlError as error:
-            _fail(turn, visit, error)
+            _fail(turn, visit, error, where)
             return
 
 
@@ -164,7 +167,7 @@ def _keep_vars(turn: Turn, visit: Visit, event: str) -> None:
         try:
             turn.store(name, value, "step_result", visit.run.step)
         except VariableTooLarge as error:
-            _fail(turn, visit, error)
+            _fail(turn, visit, error, "`vars`")
             return
 
 
@@ -177,7 +180,7 @@ def _move(turn: Turn, visit: Visit, rule: Rule, event: str) -> None:
                 try:
                     text = turn.plan.templates.render(message, scope_of(turn, visit, event))
                 except NoetlError as error:
-                    _fail(turn, visit, error)
+                    _fail(turn, visit, error, "`fail`")
                     return
                 said = f"step {visit.run.step} failed" if text in (None, True) else str(text)
                 turn.fail({"message": said, "type": "fail"}, visit.run.step)
@@ -198,10 +201,10 @@ def _enter(turn: Turn, visit: Visit, targets: tuple[Target, ...], event: str) ->
             try:
                 args = turn.plan.templates.render(target.args, scope_of(turn, visit, event))
             except NoetlError as error:
-                _fail(turn, visit, error)
+                _fail(turn, visit, error, f"args of `next` to {target.step}")
                 return
         turn.entering.append(Entry(target.step, args, visit.loop_results))
 
 
-def _fail(turn: Turn, visit: Visit, error: NoetlError) -> None:
-    turn.fail(error.as_error(), visit.run.step)
+def _fail(turn: Turn, visit: Visit, error: NoetlError, where: str) -> None:
+    turn.fail({**error.as_error(), "message": f"{where}: {error.message}"}, visit.run.step)

@@ -130,7 +130,7 @@ class Turn:
         raw = dumps(value)
         if len(raw) > MAX_VARIABLE:
             raise VariableTooLarge(
-                f"step {step}: the variable {name} would have {len(raw):,} bytes; at most {MAX_VARIABLE:,} are possible",
+                f"the variable {name} would have {len(raw):,} bytes; at most {MAX_VARIABLE:,} are possible",
                 "read it from the step's result, or keep it in a file or a table",
             )
         self.variables[name] = Variable(value, type, step, raw)

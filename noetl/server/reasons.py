@@ -72,22 +72,27 @@ async def _ended(runtime: Runtime, row: Mapping[str, Any]) -> dict[str, Json]:
     if row["status"] == "COMPLETED":
         reasons.append(_told("over", "it has COMPLETED", True, since=row["end_time"]))
     else:
-        for failed in await runtime.database.rows("why_failed", eid, (error or {}).get("step")):
-            reasons.append(_failure(failed))
-        if not reasons:
-            told = error or {}
-            reasons.append(_told("over", str(told.get("message") or row["status"]), False, since=row["end_time"], hint=told.get("hint")))
+        told = error or {}
+        left = [one.run for one in decode(loads(row["state"])).left if one.run is not None]
+        found = await runtime.database.rows("why_failed", eid, told.get("step"), left, told.get("on_failure", {}).get("step"))
+        reasons = [_failure(failed) for failed in found]
+        if not any(reason["message"] == told.get("message") for reason in reasons):
+            place = {"step": told["step"], "run_id": None} if told.get("step") else None
+            what = str(told.get("message") or row["status"])
+            reasons.insert(0, _told("over", what, False, place, since=row["end_time"], hint=told.get("hint")))
     reasons += await _skipped(runtime, row)
-    typed = [] if row["status"] == "COMPLETED" else [f"noetl execution retry {eid} --dry-run", f"noetl execution retry {eid}"]
-    return {**_head(row), "verdict": OVER, "reasons": reasons, "last_error": error, "type": typed}
+    again = [] if row["status"] == "COMPLETED" else [f"noetl execution retry {eid} --dry-run", f"noetl execution retry {eid}"]
+    return {**_head(row), "verdict": OVER, "reasons": reasons, "last_error": error, "type": _typed(reasons, again)}
 
 
 def _failure(failed: Mapping[str, Any]) -> dict[str, Json]:
     error = loads(failed["error"]) if failed["error"] else {}
     what = str(error.get("message") or "it failed")
-    counts = {"attempts": failed["attempt"], "lost": failed["lost"], "items": failed["count"] if failed["item"] is not None else None}
-    facts = {"item": failed["item"], "error_type": error.get("type"), "hint": error.get("hint"), **counts}
-    return _told("failed", what, False, failed, since=failed["finished_at"], **facts)
+    child = error.get("child")
+    facts = {"message": error.get("message"), "error_type": error.get("type"), "hint": error.get("hint"), "child": child}
+    facts |= {"attempts": failed["attempt"], "lost": failed["lost"], "items": failed["count"] if failed["item"] is not None else None}
+    typed = [f"noetl execution why {child}"] if child else []
+    return _told("failed", what, False, failed, since=failed["finished_at"], type=typed, item=failed["item"], **facts)
 
 
 async def _reason(runtime: Runtime, row: Mapping[str, Any], group: Mapping[str, Any], depth: int) -> dict[str, Json]:

@@ -585,10 +585,10 @@ SELECT step, run_id, total, issued, done, failed, cancelled, created_at FROM loo
 SELECT step, error FROM command WHERE execution_id = $1 AND error IS NOT NULL ORDER BY command_id DESC LIMIT 1
 
 -- name: why_failed
--- The commands that failed last of each run, those of the step that is blamed first.
+-- The commands that failed last of each run of those that did not end well, and of a step; those of the step that is blamed first.
 SELECT step, run_id, item, attempt, lost, error, finished_at, count FROM (
     SELECT DISTINCT ON (run_id) step, run_id, item, attempt, lost, error, finished_at, count(*) OVER (PARTITION BY run_id) AS count
-    FROM command WHERE execution_id = $1 AND status = 'failed' ORDER BY run_id, command_id DESC) f
+    FROM command WHERE execution_id = $1 AND status = 'failed' AND (run_id = ANY($3) OR step = $4) ORDER BY run_id, command_id DESC) f
 ORDER BY step IS DISTINCT FROM $2, run_id DESC LIMIT 5
 
 -- name: why_pool

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -184,6 +185,29 @@ def test_delays_failures_and_loops(own: Live) -> None:
     loop = why(own, looping)["reasons"][-1]
     assert loop["counts"]["total"] == 30
     assert "of 30 done" in loop["text"]
+
+
+def test_what_ended_an_execution_is_told_first_and_what_was_handled_not_at_all(own: Live) -> None:
+    own.worker()
+    step = {"step": "start", "tool": {"kind": "python", "code": "def main():\n    raise ValueError('handled')"}}
+    step["case"] = [{"when": "{{ event.name == 'call.error' }}", "then": {"next": "spoiled"}}]
+    spoiled = {"step": "spoiled", "tool": {"kind": "python", "code": "result = 1"}}
+    spoiled["case"] = [{"when": "{{ event.name == 'call.done' }}", "then": {"set": {"v": "{{ 1 / 0 }}"}}}]
+    rescue = {"step": "rescue", "tool": {"kind": "python", "code": "def main():\n    raise ValueError('rescue')"}}
+    text = HEAD.format(name="why_spoiled") + "".join(f"  - {json.dumps(one)}\n" for one in (step, spoiled, rescue))
+    execution = own.execute(text + "on_failure: rescue\n")
+    own.finish(execution)
+    told = [(reason["step"], reason["text"].partition(":")[0]) for reason in why(own, execution)["reasons"]]
+    assert told == [("spoiled", "`set` of v"), ("rescue", "ValueError")]
+
+    own.register(python("why_child", ("start", "raise ValueError('inner')")))
+    parent = own.execute(PARENT)
+    own.finish(parent)
+    found = why(own, parent)
+    child = found["reasons"][0]["child"]
+    assert [(reason["step"], reason["text"].partition(" (")[0]) for reason in found["reasons"]] == [("start", "ValueError: inner")]
+    assert found["type"][0] == f"noetl execution why {child}"
+    assert own.status(child)["path"] == "tests/why_child"
 
 
 def test_a_command_that_a_free_worker_does_not_take(own: Live) -> None:

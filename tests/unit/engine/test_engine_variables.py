@@ -14,16 +14,16 @@ WORK = {"kind": "python", "code": "result = 1"}
 
 
 @pytest.mark.parametrize(
-    "keeps",
+    ("keeps", "where"),
     [
-        {"vars": {"kept": "{{ result }}"}},
-        {"case": [{"when": "{{ event.name == 'call.done' }}", "then": {"set": {"kept": "{{ result }}"}, "next": "end"}}]},
-        {"case": [{"when": "{{ event.name == 'call.done' }}", "then": {"set": {"ctx": {"a": "{{ result }}"}}}}]},
-        {"case": [{"when": "{{ event.name == 'call.done' }}", "then": {"collect": {"from": "result", "into": "kept"}}}]},
+        ({"vars": {"kept": "{{ result }}"}}, "`vars`"),
+        ({"case": [{"when": "{{ event.name == 'call.done' }}", "then": {"set": {"kept": "{{ result }}"}}}]}, "`set` of kept"),
+        ({"case": [{"when": "{{ event.name == 'call.done' }}", "then": {"set": {"ctx": {"a": "{{ result }}"}}}}]}, "`set` of ctx"),
+        ({"case": [{"when": "{{ event.name == 'call.done' }}", "then": {"collect": {"from": "result", "into": "kept"}}}]}, "`collect`"),
     ],
     ids=["vars", "set", "ctx", "collect"],
 )
-def test_a_variable_that_is_too_large_fails_its_step(keeps: dict[str, Any]) -> None:
+def test_a_variable_that_is_too_large_fails_its_step(keeps: dict[str, Any], where: str) -> None:
     caller = Caller(playbook([{"step": "start", "tool": WORK, **keeps}, {"step": "end", "tool": WORK}]))
     caller.start()
     (command,) = caller.open.values()
@@ -31,7 +31,8 @@ def test_a_variable_that_is_too_large_fails_its_step(keeps: dict[str, Any]) -> N
     assert outcome.state.status == "FAILED"
     error = dict(outcome.state.failure or {})
     assert (error["step"], error["type"]) == ("start", "too_large")
-    assert error["message"].startswith("step start: the variable ") and "at most 16,777,216 are possible" in error["message"]
+    assert error["message"].startswith(f"{where}: the variable ")
+    assert "at most 16,777,216 are possible" in error["message"]
     assert outcome.commands == ()
 
 
