@@ -13,6 +13,7 @@ from noetl.bus.jetstream import Bus
 from noetl.errors import NoetlError, Unauthorized
 from noetl.ops import nats as embedded_nats
 from noetl.ops import postgres as embedded_postgres
+from noetl.ops import process
 from noetl.ops import server as servers
 from noetl.ops import worker as workers
 from noetl.ops.client import Client, server_url
@@ -66,6 +67,8 @@ def server(settings: Settings) -> list[Finding]:
     if not client.answers("/health"):
         if here is None and not settings.server_url:
             return [Finding("server", NOTE, f"none runs at {url}", _START)]
+        if here is not None and process.is_suspended(here):
+            return [Finding("server", BAD, f"the server at {url} is suspended", f"let it go on: {process.going_on(here)}")]
         return [Finding("server", BAD, f"no server answers at {url}", "see: noetl server status, noetl server logs")]
     taken = round((time.perf_counter() - started) * 1000, 2)
     try:
@@ -131,9 +134,12 @@ def _version(version: str, url: str, taken: float) -> Finding:
 def _workers(known: Sequence[dict[str, Any]], settings: Settings) -> list[Finding]:
     ready = [one for one in known if one.get("status") == "ready"]
     heard = {one.get("pid") for one in known if workers.is_here(one) and one.get("status") != "gone"}
-    if lost := [workers.name_of(entry) for entry in workers.running(settings.home) if entry.pid not in heard]:
-        hint = f"see: noetl worker logs --name {lost[0]}; start it anew: noetl worker roll --force --timeout 10"
-        return [Finding("workers", BAD, f"the server does not hear {', '.join(lost)}", hint)]
+    if lost := [entry for entry in workers.running(settings.home) if entry.pid not in heard]:
+        names = [workers.name_of(entry) for entry in lost]
+        suspended = [f"let it go on: {process.going_on(entry)}" for entry in lost if process.is_suspended(entry)]
+        look = suspended[0] if suspended else f"see: noetl worker logs --name {names[0]}"
+        hint = f"{look}; start it anew: noetl worker roll --force --timeout 10"
+        return [Finding("workers", BAD, f"the server does not hear {', '.join(names)}", hint)]
     if not ready:
         return [Finding("workers", NOTE, "none is ready", "start one: noetl worker start")]
     if other := [f"{one['name']} ({one.get('version')})" for one in ready if one.get("version") != noetl.__version__]:

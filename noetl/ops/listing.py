@@ -22,7 +22,7 @@ def row(name: str, entry: Record | None, extra: Mapping[str, Any]) -> dict[str, 
     taken = process.usage(entry)
     return {
         "name": name,
-        "state": "running" if extra.get("ready", True) else "not ready",
+        "state": "suspended" if process.is_suspended(entry) else "running" if extra.get("ready", True) else "not ready",
         "pid": entry.pid,
         "port": entry.port,
         "url": entry.url,

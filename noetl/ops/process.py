@@ -229,6 +229,19 @@ def is_alive(entry: Record) -> bool:
     return all(any(word == part or word.endswith(f"/{part}") for word in words) for part in entry.runs)
 
 
+def is_suspended(entry: Record) -> bool:
+    """Tell whether a live daemon was stopped by a signal (SIGSTOP, Ctrl-Z) or a debugger."""
+    try:
+        return psutil.Process(entry.pid).status() in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
+    except psutil.Error:
+        return False
+
+
+def going_on(entry: Record) -> str:
+    """Return what to type to let a suspended daemon go on."""
+    return f"kill -CONT {entry.pid}"
+
+
 def usage(entry: Record) -> Usage | None:
     """Return what a live daemon takes, None if it just ended."""
     memory = 0
@@ -313,10 +326,12 @@ def wait_ready(entry: Record, answers: Callable[[], bool], *, timeout: float, lo
         if not is_alive(entry):
             raise NoetlError(f"{entry.title} ended while it started{_ending(entry)}\n{_said(entry, log_from)}", _where(entry))
         if waited > timeout:
-            raise NoetlError(f"{entry.title} (pid {entry.pid}) does not serve after {timeout:g} s\n{_said(entry, log_from)}", _where(entry))
+            hint = f"let it go on: {going_on(entry)}" if is_suspended(entry) else _where(entry)
+            raise NoetlError(f"{entry.title} (pid {entry.pid}) does not serve after {timeout:g} s\n{_said(entry, log_from)}", hint)
         if waited >= said + 2:
             said += 2
-            progress(f"{entry.title}: waiting until it is ready ({said} s)")
+            how = f"it is suspended, let it go on: {going_on(entry)}, " if is_suspended(entry) else ""
+            progress(f"{entry.title}: waiting until it is ready ({how}{said} s)")
         time.sleep(0.02)
 
 

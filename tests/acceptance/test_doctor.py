@@ -210,7 +210,8 @@ def test_what_is_wrong_with_a_server_and_its_workers(operator: Operator) -> None
     wait_for(lambda: operator.run("doctor").returncode == 1)
     lost = examined(operator, 1)["workers"]
     assert lost["text"] == "the server does not hear worker-1"
-    assert lost["hint"] == "see: noetl worker logs --name worker-1; start it anew: noetl worker roll --force --timeout 10"
+    assert lost["hint"] == f"let it go on: kill -CONT {worker}; start it anew: noetl worker roll --force --timeout 10"
+    assert operator.services()["worker worker-1"]["state"] == "suspended"
     operator.ok("worker", "roll", "--force", "--timeout", "10")
     assert examined(operator, 0)["workers"]["state"] == "ok"
 
@@ -228,9 +229,11 @@ def test_what_is_wrong_with_a_server_and_its_workers(operator: Operator) -> None
 
     os.kill(services["server"]["pid"], signal.SIGSTOP)
     server = examined(operator, 1)["server"]
-    assert server["text"] == f"no server answers at http://127.0.0.1:{operator.port}"
-    assert server["hint"] == "see: noetl server status, noetl server logs"
-    os.kill(services["server"]["pid"], signal.SIGCONT)
+    assert server["text"] == f"the server at http://127.0.0.1:{operator.port} is suspended"
+    assert server["hint"] == f"let it go on: kill -CONT {services['server']['pid']}"
+    assert operator.services()["server"]["state"] == "suspended"
+    subprocess.run(server["hint"].removeprefix("let it go on: ").split(), check=True)
+    assert examined(operator, 0)["server"]["state"] == "ok"
 
 
 def test_what_answers_is_no_server_of_noetl(operator: Operator) -> None:

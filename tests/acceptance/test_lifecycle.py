@@ -211,7 +211,7 @@ def test_a_second_start_waits_for_the_first(operator: Operator) -> None:
                 assert "another noetl starts or stops it, waiting" in second.stderr.readline()
                 # Nobody is left who would stop what he started: the second one finds a server that is not ready.
                 first.kill()
-                assert "waiting until it is ready" in second.stderr.readline()
+                assert f"waiting until it is ready (it is suspended, let it go on: kill -CONT {pid}, " in second.stderr.readline()
                 os.kill(pid, ending)
                 out, err = second.communicate(timeout=100)
         if ending == signal.SIGCONT:
