@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import socket
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,7 @@ import asyncpg
 from noetl.engine.value import dumps, loads
 from noetl.tools import credential
 from noetl.tools.base import Call, Json, ToolError
+from noetl.tools.statements import hint_of
 
 _DEFAULT = "@playbooks"
 _FIELDS = {
@@ -91,15 +93,35 @@ async def _opened(target: Target, call: Call) -> asyncpg.Connection:
     try:
         connection = await asyncpg.connect(**wanted, timeout=within, statement_cache_size=0)
     except TimeoutError as error:
-        raise ToolError(f"no answer from PostgreSQL at {target.where} within {within:g} s", type="connection") from error
+        raise ToolError(
+            f"no answer from PostgreSQL at {target.where} within {within:g} s", _mend(target, error), type="connection"
+        ) from error
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
         reason = str(error)
         if target.password:
             reason = reason.replace(target.password, "***")
-        raise ToolError(f"no connection to PostgreSQL at {target.where}: {reason}", type="connection") from error
+        raise ToolError(f"no connection to PostgreSQL at {target.where}: {reason}", _mend(target, error), type="connection") from error
     for name in ("json", "jsonb"):
         await connection.set_type_codec(name, encoder=_json_text, decoder=loads, schema="pg_catalog")
     return connection
+
+
+def _mend(target: Target, error: Exception) -> str:
+    """Say what to do about a connection that there is not."""
+    match error:
+        case asyncpg.InvalidAuthorizationSpecificationError():
+            return "correct user and password: noetl credential set NAME --type postgres --file FILE, and `auth: NAME` in the step"
+        case asyncpg.PostgresError() if hint := hint_of(error):
+            return hint
+        case asyncpg.TooManyConnectionsError() | asyncpg.CannotConnectNowError():
+            return "it may pass: `retry: {max_attempts: 5, on: connection}` beside the step's tool"
+        case socket.gaierror():
+            return "correct the name of the host: `db_host`, or that of the credential; the worker's machine does not know it"
+        case OSError():
+            host, local = target.host or "HOST", target.host in ("localhost", "127.0.0.1", "::1")
+            itself = f"; {host} is that machine itself" if local else ""
+            return f"see on the worker's machine: pg_isready -h {host} -p {target.port or 5432}; else correct host and port{itself}"
+    return ""
 
 
 def target_of(config: Mapping[str, Json], call: Call) -> Target:

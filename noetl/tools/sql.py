@@ -33,9 +33,10 @@ _BEFORE_NO_PLACEHOLDER = frozenset("]['\")}:")
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One statement, without its semicolon and the comments ahead of it."""
+    """One statement, without its semicolon and the comments ahead of it, and in which line of its script it begins."""
 
     text: str
+    line: int = 1
 
     @property
     def verb(self) -> str:
@@ -46,20 +47,29 @@ class Statement:
     @property
     def excerpt(self) -> str:
         """Its beginning, in one line."""
-        line = " ".join(self.text.split())
-        return line if len(line) <= _SHOWN else f"{line[: _SHOWN - 3]}..."
+        return _short(self.text)
+
+    def shown(self, number: int) -> str:
+        """Return one of its lines, counted from 0, with its number in the script."""
+        return f"line {self.line + number}: {_short(self.text.split(chr(10))[number])}"
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _SHOWN else f"{line[: _SHOWN - 3]}..."
 
 
 def statements(text: str) -> list[Statement]:
     """Cut at the semicolons that stand in no quotes, no dollar quotes and no comment; what has only comments is left out."""
-    pieces: list[str] = []
+    found: list[Statement] = []
     begin = 0
-    for end in _semicolons(text):
-        pieces.append(text[begin:end])
+    for end in (*_semicolons(text), len(text)):
+        piece = text[begin:end]
+        start = _leading_comments(piece)
+        if bare := piece[start:].strip():
+            found.append(Statement(bare, text.count("\n", 0, begin + start) + 1))
         begin = end + 1
-    pieces.append(text[begin:])
-    bare = (_without_leading_comments(piece) for piece in pieces)
-    return [Statement(piece) for piece in bare if piece]
+    return found
 
 
 def filled(text: str, write: Callable[[str | int], str], *, positional: bool = False) -> str:
@@ -130,8 +140,9 @@ def _end_of_comment(text: str, position: int) -> int:
     return position
 
 
-def _without_leading_comments(piece: str) -> str:
+def _leading_comments(piece: str) -> int:
+    """Return where the comments and the spaces ahead of a statement end."""
     position = 0
     while match := _LEADING.match(piece, position):
         position = _end_of_comment(piece, match.end()) if match["block"] else match.end()
-    return piece[position:].strip()
+    return position

@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 
 from noetl.tools import columns
-from noetl.tools.base import Json, ToolError
+from noetl.tools.base import TOO_LONG, Json, ToolError
 from noetl.tools.sql import Statement, filled
 
 CONTROL = frozenset({"BEGIN", "START", "COMMIT", "ROLLBACK", "END", "ABORT", "SAVEPOINT", "RELEASE"})
@@ -19,6 +19,25 @@ _ALONE = re.compile(
     r"|(?:CREATE\s+(?:UNIQUE\s+)?INDEX|DROP\s+INDEX|REINDEX.*?)\s+CONCURRENTLY|REINDEX\s+(?:DATABASE|SYSTEM))\b",
     re.IGNORECASE | re.DOTALL,
 )
+
+_HINTS = {
+    "22P02": "correct or convert the value; a template that leads nowhere is empty: write NULL for it, or `| default(...)`",
+    "23502": "give the column a value: a name that leads nowhere is null",
+    "23503": "write the row that is referred to first",
+    "23505": "ON CONFLICT (...) DO NOTHING, or DO UPDATE; or let a rule handle `error.sqlstate == '23505'`",
+    "3D000": "create the database, or correct its name: `db_name`, or that of the credential",
+    "40001": "it may pass: `retry: {max_attempts: 3, on: [serialization, deadlock]}` beside the step's tool",
+    "40P01": "it may pass: `retry: {max_attempts: 3, on: [serialization, deadlock]}` beside the step's tool",
+    "42501": "GRANT it to that user, or name another credential in `auth`",
+    "42601": "correct the statement there; a template puts its value in as it is: texts need quotes",
+    "42703": "correct the column's name; a text stands in single quotes, double ones are for names",
+    "42804": "convert the value: CAST(value AS type)",
+    "42883": "correct the function's name, or convert its arguments: CAST(value AS type)",
+    "42P01": "create the table in a step before, or correct its name; without `auth` or `db_host` it is looked for in noetl's own database",
+    "42P07": "CREATE ... IF NOT EXISTS, or DROP ... IF EXISTS before it",
+    "57014": TOO_LONG,
+}
+"""What mends most errors of a SQLSTATE about which PostgreSQL itself has no hint."""
 
 
 def stands_alone(statement: Statement) -> bool:
@@ -34,13 +53,32 @@ def count(message: str) -> int:
 
 def failure(error: asyncpg.PostgresError, place: str, statement: Statement, result: Json = None) -> ToolError:
     """Return what the server said of a statement as the tool's failure."""
-    reason = str(error)
-    if getattr(error, "detail", None) and error.detail not in reason:
-        reason = f"{reason} ({error.detail})"
     kind = "timeout" if isinstance(error, asyncpg.QueryCanceledError) else type(error).__name__.removesuffix("Error")
-    failed = ToolError(f"{place}: {reason} (in: {statement.excerpt})", type=kind, result=result)
+    failed = ToolError(f"{place}: {reason_of(error)} (in{_where(error, statement)})", hint_of(error), type=kind, result=result)
     failed.details["sqlstate"] = error.sqlstate
     return failed
+
+
+def reason_of(error: asyncpg.PostgresError) -> str:
+    """Return what the server said has happened."""
+    reason = getattr(error, "message", None) or str(error)
+    return f"{reason} ({error.detail})" if getattr(error, "detail", None) else reason
+
+
+def hint_of(error: asyncpg.PostgresError) -> str:
+    """Return what to do: what the server said of it, else what mends most errors of that SQLSTATE."""
+    return getattr(error, "hint", None) or _HINTS.get(str(error.sqlstate), "")
+
+
+def _where(error: asyncpg.PostgresError, statement: Statement) -> str:
+    """Return the line that the server points at, where there are several, else the statement's beginning."""
+    position = getattr(error, "position", None)
+    lines = statement.text.count("\n")
+    # The server counts in the text that it was sent, in which values, perhaps of several lines, stand in the places of their names.
+    sent = getattr(error, "query", None) or statement.text
+    if position is None or lines + statement.line == 1 or sent.count("\n") != lines:
+        return f": {statement.excerpt}"
+    return f" {statement.shown(sent.count(chr(10), 0, int(position) - 1))}"
 
 
 class Bound:

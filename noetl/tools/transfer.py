@@ -14,7 +14,7 @@ from noetl.tools import columns
 from noetl.tools.base import TOO_LONG, Call, Json, ToolError
 from noetl.tools.database import connection_to, target_of
 from noetl.tools.sql import Statement, statements
-from noetl.tools.statements import Bound, failure
+from noetl.tools.statements import Bound, failure, hint_of, reason_of
 from noetl.tools.transfer_sources import Source, kind_of, source_of
 
 _CHUNK = 5000
@@ -39,7 +39,7 @@ async def run(call: Call) -> Json:
         ):
             return await _transfer(source, connection, written)
     except asyncpg.PostgresError as error:
-        raise ToolError(f"{error}", type=type(error).__name__.removesuffix("Error")) from error
+        raise ToolError(reason_of(error), hint_of(error), type=type(error).__name__.removesuffix("Error")) from error
     except (asyncpg.InterfaceError, OSError, ValueError) as error:
         if isinstance(error, TimeoutError):
             raise ToolError(f"step {call.step} ran longer than {call.timeout:g} s", TOO_LONG, type="timeout") from error

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from noetl.errors import MOST_HINT
+from noetl.tools.base import TOO_LONG
 
 Json = Any
 REPORTED = [
@@ -54,3 +55,59 @@ async def test_a_missing_argument_and_an_entry_of_the_keychain_keep_their_hints(
     broken = await bench.python("result = x", args={"x": "{{ keychain.key.a }}"}, keychain=(entry,))
     assert broken.error["message"].startswith("keychain entry key: ")
     assert broken.error["hint"].startswith("Check the spelling")
+
+
+SCRIPT = """\
+-- made for this test
+CREATE TEMPORARY TABLE people (name TEXT UNIQUE, age INT NOT NULL);
+
+INSERT INTO people
+VALUES ('Ada', 36);
+"""
+SQL = [
+    ("SELEKT 1", "(in: SELEKT 1)", "correct the statement there"),
+    (f"{SCRIPT}SELECT name\nFROM people\nWHER age = 3", "(in line 8: WHER age = 3)", "correct the statement there"),
+    (f"{SCRIPT}SELECT nme\nFROM people", "(in line 6: SELECT nme)", 'Perhaps you meant to reference the column "people.name".'),
+    (f'{SCRIPT}SELECT name FROM people WHERE name = "Ada"', '(in line 6: SELECT name FROM people WHERE name = "Ada")', "single quotes"),
+    ("SELECT * FROM nowhere", "(in: SELECT * FROM nowhere)", "create the table in a step before"),
+    ("SELECT 'abc'::int", "(in: SELECT 'abc'::int)", "correct or convert the value"),
+    (f"{SCRIPT}INSERT INTO people VALUES ('Ada', 3)", "(Key (name)=(Ada) already exists.) (in:", "ON CONFLICT"),
+    (f"{SCRIPT}INSERT INTO people VALUES ('Bo', NULL)", "null value in column", "give the column a value"),
+    ("SELECT 1 + 'a'::text", "(in: SELECT 1 + 'a'::text)", "add explicit type casts"),
+]
+
+
+@pytest.mark.parametrize(("statements", "where", "hint"), SQL)
+async def test_bad_sql_says_where_and_what_to_do(database: Any, statements: str, where: str, hint: str) -> None:
+    outcome = await database.run("postgres", {"auth": "pg", "query": statements})
+    assert where in outcome.error["message"]
+    assert hint in outcome.error["hint"]
+    assert outcome.error["sqlstate"]
+
+
+async def test_a_sink_says_in_which_line_it_fails_though_values_stand_in_for_names(database: Any) -> None:
+    sink = {"data": "{{ result }}", "has_data": True}
+    query = "SELECT 1;\nSELECT :name::text, :age::int,\n  nowhere"
+    for name, where in (("Ada", "(in line 3: nowhere)"), ("A\nda" * 40, "(in: SELECT :name::text, :age::int, nowhere)")):
+        scope = {"result": {"name": name, "age": 1}}
+        outcome = await database.run("postgres", {"auth": "pg", "query": query}, sink=sink, scope=scope)
+        assert where in outcome.error["message"]
+
+
+async def test_a_connection_that_there_is_not_says_what_to_see(database: Any) -> None:
+    way = {"db_host": "127.0.0.1", "db_port": 1, "db_user": "x", "db_name": "y", "query": "SELECT 1"}
+    refused = await database.run("postgres", way)
+    assert refused.error["message"].startswith("no connection to PostgreSQL at 127.0.0.1:1/y: ")
+    told = "see on the worker's machine: pg_isready -h 127.0.0.1 -p 1; else correct host and port; 127.0.0.1 is that machine itself"
+    assert (refused.error["type"], refused.error["hint"]) == ("connection", told)
+    unknown = await database.run("postgres", {**way, "db_host": "nowhere.invalid"})
+    assert "correct the name of the host" in unknown.error["hint"]
+    no_database = await database.run("postgres", {"auth": "pg", "db_name": "nowhere", "query": "SELECT 1"})
+    assert no_database.error["hint"].startswith("create the database, or correct its name")
+    no_user = await database.run("postgres", {"auth": "pg", "db_user": "nobody", "query": "SELECT 1"})
+    assert no_user.error["hint"].startswith("correct user and password: noetl credential set NAME")
+
+
+async def test_a_statement_that_takes_too_long_says_what_to_raise(database: Any) -> None:
+    outcome = await database.run("postgres", {"auth": "pg", "query": "SELECT pg_sleep(60)"}, timeout=0.1)
+    assert (outcome.error["type"], outcome.error["hint"]) == ("timeout", TOO_LONG)
