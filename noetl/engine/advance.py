@@ -72,11 +72,17 @@ def _start(turn: Turn, given: Start) -> None:
 
 
 def _workload(turn: Turn, workload: Mapping[str, Json], templates: Mapping[str, Json]) -> bool:
-    """Make the workload, in which the values of some keys are rendered first; return whether they could be."""
+    """Make the workload, in which the values of some keys are rendered, each after those that it reads; return whether they could be."""
     turn.workload = workload
+    written = {**workload, **templates}
+    known = {key: value for key, value in written.items() if key not in templates or key not in turn.plan.workload_order}
+    turn.view.workload = known
     try:
-        scope = lookup(turn.view, {root for root, _ in turn.plan.starting})
-        turn.workload = {**workload, **{key: turn.plan.templates.render(value, scope) for key, value in templates.items()}}
+        roots = {root for root, _ in turn.plan.starting}
+        for key in turn.plan.workload_order:
+            if key in templates:
+                known[key] = turn.plan.templates.render(templates[key], lookup(turn.view, roots))
+        turn.workload = {key: known[key] for key in written}
     except NoetlError as error:
         turn.fail(error.as_error("workload: "))
         return False

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from graphlib import CycleError, TopologicalSorter
 
 from jinja2 import nodes
 
@@ -182,6 +184,23 @@ class Plan:
         step, args = self.steps[target.step], dict(target.args)
         uses = names(args) | step.entering | (step.routing if step.passes else NOTHING)
         return uses, is_plain(args) and step.entering_plain and (not step.passes or step.plain)
+
+    @cached_property
+    def workload_order(self) -> tuple[str, ...]:
+        """The keys of the workload that have templates, each after those that it reads; last those that read one another."""
+        own = {key: value for key, value in self.playbook.workload.items() if is_template(value)}
+        reads = {key: {name if root == "workload" else root for root, name in names(value)} for key, value in own.items()}
+        # None stands for the whole workload, for those that read all of it.
+        ahead: dict[str | None, set[str | None]] = {key: read & {None} or (read & own.keys()) - {key} for key, read in reads.items()}
+        ahead[None] = {key for key, read in reads.items() if None not in read}
+        sorter = TopologicalSorter(ahead)
+        order: dict[str | None, None] = {}
+        with suppress(CycleError):
+            sorter.prepare()
+        while ready := sorter.get_ready():
+            order.update(dict.fromkeys(ready))
+            sorter.done(*ready)
+        return tuple(key for key in {**order, **own} if key is not None)
 
     @cached_property
     def starting(self) -> Uses:
