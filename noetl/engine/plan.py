@@ -200,7 +200,8 @@ class Plan:
         while ready := sorter.get_ready():
             order.update(dict.fromkeys(ready))
             sorter.done(*ready)
-        return tuple(key for key in {**order, **own} if key is not None)
+        order.update(dict.fromkeys(own))
+        return tuple(key for key in order if key is not None)
 
     @cached_property
     def starting(self) -> Uses:
