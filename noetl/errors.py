@@ -62,6 +62,12 @@ class Unauthorized(NoetlError):
     code = "unauthorized"
     http_status = 401
 
+    @classmethod
+    def at(cls, url: str) -> Unauthorized:
+        """Return the error of whoever was refused by the server there."""
+        hint = "set NOETL_API_TOKEN to the server's, or NOETL_HOME to the folder that has it"
+        return cls(f"the server at {url} refuses this token", hint)
+
 
 class NotFound(NoetlError):
     """The thing named does not exist."""

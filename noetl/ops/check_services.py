@@ -77,8 +77,8 @@ def server(settings: Settings) -> list[Finding]:
         if not client.answers("/ready"):
             found.append(Finding("ready", BAD, "the server cannot work: its database or schema is not there", "see: noetl server logs"))
         return found + _workers(client.get("/api/workers")["workers"], settings)
-    except Unauthorized:
-        return [*found, Finding("token", BAD, "the server refuses this token", "set NOETL_API_TOKEN, or NOETL_HOME to the server's")]
+    except Unauthorized as error:
+        return [*found, Finding("token", BAD, error.message, error.hint)]
     except NoetlError as error:
         return [*found, Finding("workers", BAD, error.message, error.hint)]
     except (AttributeError, KeyError, ValueError):

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 START_A_SERVER = "start one: noetl server start --init-db (or everything: noetl up)"
 _ERRORS: dict[int, type[NoetlError]] = {
     400: UsageError,
-    401: Unauthorized,
     404: NotFound,
     409: Conflict,
     413: TooLarge,
@@ -146,13 +145,12 @@ class Client:
         with contextlib.suppress(ValueError):
             document = json.loads(text)
         error = document.get("error") if isinstance(document, dict) else None
+        if status == 401:
+            return Unauthorized.at(self.url)
         kind = _ERRORS.get(status, NoetlError)
         if not isinstance(error, dict):
             return kind(f"{self.url} answered {status}: {text[:200].decode(errors='replace')}", "is that a noetl server?")
-        hint = str(error.get("hint") or "")
-        if status == 401:
-            hint = hint or "set NOETL_API_TOKEN, or NOETL_HOME to the server's"
-        return kind(str(error.get("message")), hint, code=error.get("code"), details=error.get("details"))
+        return kind(str(error.get("message")), str(error.get("hint") or ""), code=error.get("code"), details=error.get("details"))
 
     def _connect(self, timeout: float) -> http.client.HTTPConnection:
         import http.client

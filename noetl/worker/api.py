@@ -69,7 +69,7 @@ class Api:
         try:
             async with self._session.get(path, timeout=patience) as response:
                 if response.status >= 400:
-                    raise _error(response.status, await response.read())
+                    raise self._error(response.status, await response.read())
                 with file.open("wb") as written:
                     async for piece in response.content.iter_chunked(PIECE):
                         written.write(piece)
@@ -78,15 +78,15 @@ class Api:
 
     async def report(self, header: Mapping[str, Json], blobs: Sequence[bytes], listener: Listener) -> dict[str, Json]:
         """Send a report: the header's line, then the results."""
-        return await _over(self._reports, "/api/worker/report", b"".join((orjson.dumps(header), b"\n", *blobs)), listener)
+        return await self._over(self._reports, "/api/worker/report", b"".join((orjson.dumps(header), b"\n", *blobs)), listener)
 
     async def claim(self, question: Mapping[str, Json]) -> dict[str, Json]:
         """Ask for commands."""
-        return await _over(self._claims, "/api/worker/claim", orjson.dumps(question))
+        return await self._over(self._claims, "/api/worker/claim", orjson.dumps(question))
 
     async def park(self, question: Mapping[str, Json], listener: Listener) -> dict[str, Json]:
         """Wait at the server for a command that is yet to be issued."""
-        return await _over(self._parking, "/api/worker/claim", orjson.dumps(question), listener)
+        return await self._over(self._parking, "/api/worker/claim", orjson.dumps(question), listener)
 
     async def credential(self, name: str) -> Json:
         """Return a credential's data; raise NotFound if there is none."""
@@ -100,26 +100,26 @@ class Api:
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise self._away(error) from error
         if response.status >= 400:
-            raise _error(response.status, raw)
+            raise self._error(response.status, raw)
         return raw
 
     def _away(self, error: BaseException) -> Unavailable:
         return Unavailable(f"the server at {self.url} does not answer: {str(error) or type(error).__name__}", "see: noetl server status")
 
+    async def _over(self, line: Line, path: str, body: bytes, listener: Listener | None = None) -> dict[str, Json]:
+        status, raw = await line.post(path, body, ANSWER, listener)
+        if status >= 400:
+            raise self._error(status, raw)
+        found: dict[str, Json] = loads(raw)
+        return found
 
-async def _over(line: Line, path: str, body: bytes, listener: Listener | None = None) -> dict[str, Json]:
-    status, raw = await line.post(path, body, ANSWER, listener)
-    if status >= 400:
-        raise _error(status, raw)
-    found: dict[str, Json] = loads(raw)
-    return found
-
-
-def _error(status: int, raw: bytes) -> NoetlError:
-    try:
-        told = orjson.loads(raw)["error"]
-        message, hint, code = told["message"], told.get("hint", ""), told["code"]
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        message, hint, code = f"the server answered {status}", "", "http"
-    kinds: dict[int, type[NoetlError]] = {401: Unauthorized, 404: NotFound, 503: Unavailable, 502: Unavailable, 504: Unavailable}
-    return kinds.get(status, NoetlError)(message, hint, code=code)
+    def _error(self, status: int, raw: bytes) -> NoetlError:
+        if status == 401:
+            return Unauthorized.at(self.url)
+        try:
+            told = orjson.loads(raw)["error"]
+            message, hint, code = told["message"], told.get("hint", ""), told["code"]
+        except (orjson.JSONDecodeError, KeyError, TypeError):
+            message, hint, code = f"the server answered {status}", "", "http"
+        kinds: dict[int, type[NoetlError]] = {404: NotFound, 503: Unavailable, 502: Unavailable, 504: Unavailable}
+        return kinds.get(status, NoetlError)(message, hint, code=code)

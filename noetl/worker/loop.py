@@ -81,7 +81,18 @@ class Worker:
         """Say hello, work until `stop` is called, drain, say bye."""
         self._alive.unlink(missing_ok=True)
         await self._api.open()
-        hello = await self._hello()
+        try:
+            await self._work(await self._hello())
+        finally:
+            await self._api.close()
+
+    def stop(self) -> None:
+        """Drain and end."""
+        self._slots.draining = True
+        self._stop.set()
+
+    async def _work(self, hello: dict[str, Json]) -> None:
+        """Take commands and run them as the server's hello says, until told to stop."""
         await self._sandbox.start()
         claims = self._claims = Claims(
             self._api,
@@ -113,12 +124,6 @@ class Worker:
             await self._sandbox.close()
             with contextlib.suppress(NoetlError, TimeoutError):
                 await asyncio.wait_for(self._api.post("/api/worker/bye", {"worker_id": self.id}), 1)
-            await self._api.close()
-
-    def stop(self) -> None:
-        """Drain and end."""
-        self._slots.draining = True
-        self._stop.set()
 
     async def _hello(self) -> dict[str, Json]:
         """Say hello; the leases of the process whose place this one took wait again at once."""

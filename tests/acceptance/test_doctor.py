@@ -217,7 +217,9 @@ def test_what_is_wrong_with_a_server_and_its_workers(operator: Operator) -> None
 
     operator.more |= {"NOETL_API_TOKEN": "another"}
     token = examined(operator, 1)["token"]
-    assert (token["text"], token["hint"]) == ("the server refuses this token", "set NOETL_API_TOKEN, or NOETL_HOME to the server's")
+    assert token["text"] == f"the server at http://127.0.0.1:{operator.port} refuses this token"
+    assert token["hint"] == "set NOETL_API_TOKEN to the server's, or NOETL_HOME to the folder that has it"
+    assert f"error: {token['text']}\n  {token['hint']}" in operator.run("execution", "list").stderr
     del operator.more["NOETL_API_TOKEN"]
 
     os.kill(services["postgres"]["pid"], signal.SIGKILL)

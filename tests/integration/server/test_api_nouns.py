@@ -333,4 +333,5 @@ def test_a_worker_without_the_token_is_told(live: Live) -> None:
     except subprocess.TimeoutExpired:
         stranger.kill()
         pytest.fail(stranger.said())
-    assert "token" in stranger.said()
+    said = f"error: the server at {live.a_server.url} refuses this token\n"
+    assert stranger.said() == f"{said}  set NOETL_API_TOKEN to the server's, or NOETL_HOME to the folder that has it\n"
