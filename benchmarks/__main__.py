@@ -11,6 +11,8 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 
+import uvloop
+
 from benchmarks import commands, comparison, engine, limits, scale, side_by_side, stack
 from noetl import home
 from noetl.ops import server
@@ -71,7 +73,7 @@ def _beside_peers(names: str, as_json: bool) -> int:
         sys.stderr.write(f"error: no peer is called {unknown[0]!r}\n  peers: {', '.join(side_by_side.PEERS)}\n")
         return 2
     with stack.running() as settings, stack.folder() as home:
-        rows = asyncio.run(side_by_side.measure(settings, home, chosen, _say))
+        rows = uvloop.run(side_by_side.measure(settings, home, chosen, _say))
     if as_json:
         print(json.dumps({"machine": _machine(), "rows": [comparison.document(row) for row in rows]}, indent=1))
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import time
 from collections.abc import AsyncIterator
 from datetime import datetime
@@ -12,6 +13,7 @@ import aiohttp
 import psutil
 
 from benchmarks import playbooks, stack
+from benchmarks.peers.calls import Calls
 from benchmarks.peers.peer import Work
 from noetl.errors import NoetlError
 from noetl.ops import services
@@ -26,18 +28,19 @@ AT_ONCE, LONGEST = 240, 900
 @contextlib.asynccontextmanager
 async def started(settings: Settings) -> AsyncIterator[RunningNoetl]:
     """Yield the stack that runs with these settings, called through its API."""
-    headers = {"Authorization": f"Bearer {stack.token(settings)}"}
-    connector = aiohttp.TCPConnector(limit=0)
-    url = f"http://127.0.0.1:{settings.port}"
-    async with aiohttp.ClientSession(url, headers=headers, connector=connector, timeout=aiohttp.ClientTimeout(total=300)) as session:
-        yield RunningNoetl(session, settings)
+    token, url = stack.token(settings), f"http://127.0.0.1:{settings.port}"
+    timeout = aiohttp.ClientTimeout(total=300)
+    async with aiohttp.ClientSession(url, headers={"Authorization": f"Bearer {token}"}, timeout=timeout) as session:
+        with contextlib.closing(Calls(url, token)) as calls:
+            yield RunningNoetl(session, calls, settings)
 
 
 class RunningNoetl:
     """NoETL that is up."""
 
-    def __init__(self, session: aiohttp.ClientSession, settings: Settings) -> None:
+    def __init__(self, session: aiohttp.ClientSession, calls: Calls, settings: Settings) -> None:
         self._session = session
+        self._calls = calls
         self._settings = settings
         self._paths: dict[Work, str] = {}
 
@@ -89,8 +92,8 @@ class RunningNoetl:
         return execution_id
 
     async def _post(self, path: str, body: dict[str, object]) -> dict[str, object]:
-        async with self._session.post(path, json=body) as response:
-            said: dict[str, object] = await response.json()
-            if response.status != 200:
-                raise NoetlError(f"{path} answered {response.status}: {said}", "see the server's log")
-            return said
+        status, answer = await self._calls.post(path, body)
+        if status != 200:
+            raise NoetlError(f"{path} answered {status}: {answer[:200]!r}", "see the server's log")
+        said: dict[str, object] = json.loads(answer)
+        return said

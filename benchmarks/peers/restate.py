@@ -11,6 +11,7 @@ import aiohttp
 import psutil
 
 from benchmarks.peers import environment
+from benchmarks.peers.calls import Calls
 from benchmarks.peers.peer import Place, Running, Work
 from benchmarks.stack import free_port
 from noetl.errors import NoetlError
@@ -50,25 +51,24 @@ class Restate:
         serving = [str(place.environment / "bin" / "python"), "-m", "hypercorn", "benchmarks.peers.programs.restate:app"]
         serving += ["--bind", f"127.0.0.1:{service}", "--workers", str(SERVICE_PROCESSES)]
         server = [str(_server(place.environment)), "--base-dir", str(place.data / "restate-data"), "--no-logo"]
-        connector = aiohttp.TCPConnector(limit=0)
         async with (
             environment.running(serving, place.data, "service.log", {"PYTHONDONTWRITEBYTECODE": "1"}) as handlers,
             environment.running(server, place.data, "server.log", settings) as engine,
-            aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=300)) as session,
+            aiohttp.ClientSession() as session,
         ):
             await environment.until_open(service, handlers, place.data / "service.log")
             await environment.until_open(admin, engine, place.data / "server.log")
             await environment.until_open(ingress, engine, place.data / "server.log")
             await _register(session, admin, service)
-            yield RunningRestate(session, ingress, [engine.pid, handlers.pid])
+            with contextlib.closing(Calls(f"http://127.0.0.1:{ingress}/flows")) as calls:
+                yield RunningRestate(calls, [engine.pid, handlers.pid])
 
 
 class RunningRestate:
     """Restate that is up, called through its ingress."""
 
-    def __init__(self, session: aiohttp.ClientSession, ingress: int, pids: list[int]) -> None:
-        self._session = session
-        self._url = f"http://127.0.0.1:{ingress}/flows"
+    def __init__(self, calls: Calls, pids: list[int]) -> None:
+        self._calls = calls
         self._pids = pids
 
     async def run(self, work: Work) -> None:
@@ -83,9 +83,9 @@ class RunningRestate:
         return [psutil.Process(pid) for pid in self._pids]
 
     async def _call(self, handler: str, count: int) -> None:
-        async with self._session.post(f"{self._url}/{handler}", json=count) as response:
-            if response.status != 200:
-                raise NoetlError(f"{handler} answered {response.status}: {(await response.text())[:200]}", "see the server's log")
+        status, answer = await self._calls.post(f"/{handler}", count)
+        if status != 200:
+            raise NoetlError(f"{handler} answered {status}: {answer[:200]!r}", "see the server's log")
 
 
 def _server(folder: Path) -> Path:

@@ -23,7 +23,8 @@ MOST_BODY = 1024 * 1024
 """Bytes. What is larger is uvicorn's, which reads it piece by piece."""
 MOST_FORETOLD = 4096
 """Bytes that pass whatever stands between a worker and its server: all headers together may often have 8 KiB."""
-REMEMBERED = 64
+REMEMBERED = 512
+"""Heads, of all connections together, that need not be read again."""
 _REQUEST = re.compile(rb"POST (/[!-~]*) HTTP/1\.1")
 _HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*)")
 _ODD_END = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)")
@@ -45,7 +46,7 @@ class Front(asyncio.Protocol):
         self._others = partial(Other, self._taken_back, config, server_state, app_state, self._loop)
         self._inner: Other | None = None
         self._transport: asyncio.Transport | None = None
-        self._heads: dict[bytes, tuple[Direct, int]] = {}
+        self._heads = self._gate.heads
         self._received = b""
         self._parts: list[bytes] = []
         self._missing = 0

@@ -87,6 +87,8 @@ class Gate:
         self._direct = direct
         self._expected = b"Bearer " + token.reveal().encode()
         self.max_request = max_request
+        self.heads: dict[bytes, tuple[Direct, int]] = {}
+        """Heads of requests that were let past the app, byte for byte: what answers them, and how long their bodies are."""
         self._max_report = max_report
         self._leaving = leaving
 

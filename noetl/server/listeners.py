@@ -78,6 +78,7 @@ class Listeners:
 
 async def wait(event: asyncio.Event, seconds: float) -> bool:
     """Wait for an event, but no longer than so many seconds; return whether it came."""
-    with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
-        await asyncio.wait_for(event.wait(), seconds)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
     return event.is_set()

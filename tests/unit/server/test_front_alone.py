@@ -97,6 +97,25 @@ def test_a_connection_that_nobody_uses_is_closed_after_its_time() -> None:
     run(fine, work)
 
 
+def test_a_head_is_read_once_whichever_connection_it_comes_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work(bench: Bench) -> None:
+        bench.writer.write(WHOLE)
+        assert await bench.head() + await bench.reader.readexactly(2)
+        asked: list[bytes] = []
+        monkeypatch.setattr(Gate, "allows", lambda _gate, authorization: bool(asked.append(authorization)))
+        reader, writer = await asyncio.open_connection(*bench.writer.get_extra_info("peername"))
+        writer.write(WHOLE)
+        assert b" 200 " in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)
+        assert await reader.readexactly(2) == b"{}"
+        assert asked == []
+        writer.write(WHOLE.replace(b"Bearer t", b"Bearer T"))
+        assert b" 401 " in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)
+        writer.close()
+        await writer.wait_closed()
+
+    run(fine, work)
+
+
 def test_a_head_that_does_not_end_has_no_more_time_than_none() -> None:
     async def work(bench: Bench) -> None:
         await bench.later(70)
