@@ -9,7 +9,7 @@ import duckdb
 import orjson
 
 from noetl.tools.base import Call, Json, ToolError
-from noetl.tools.duckdb_file import opened, reason_of
+from noetl.tools.duckdb_file import mend, opened, reason_of
 from noetl.tools.numbers import finite, number
 from noetl.tools.sql import Statement, statements
 
@@ -56,7 +56,7 @@ def _run_one(connection: duckdb.DuckDBPyConnection, statement: Statement) -> tup
     except duckdb.OutOfMemoryException as error:
         raise MemoryError from error
     except duckdb.Error as error:
-        raise ToolError(f"{reason_of(error)} (in: {statement.excerpt})", type=type(error).__name__) from error
+        raise ToolError(f"{reason_of(error)} (in: {statement.excerpt})", mend(error), type=type(error).__name__) from error
     documents = [index for index, column in enumerate(description) if str(column[1]) == "JSON"]
     if documents:
         fetched = [tuple(_document(value) if index in documents else value for index, value in enumerate(row)) for row in fetched]

@@ -13,7 +13,7 @@ from typing import Any
 import duckdb
 
 from noetl.tools import duckdb_secrets
-from noetl.tools.base import Call, Json, ToolError
+from noetl.tools.base import TOO_LONG, Call, Json, ToolError
 
 _MEMORY = ":memory:"
 _THREADS = 2
@@ -35,6 +35,13 @@ def opened(config: Mapping[str, Json], call: Call) -> Iterator[duckdb.DuckDBPyCo
 def reason_of(error: Exception) -> str:
     """Return the lines of DuckDB's error that say what is wrong."""
     return "\n".join(str(error).splitlines()[:6])
+
+
+def mend(error: Exception) -> str:
+    """Say what to do about an error, where DuckDB itself does not say so."""
+    if isinstance(error, duckdb.IOException):
+        return f"files are read and written on the worker's machine: write whole paths, relative ones are below {Path.cwd()}"
+    return ""
 
 
 def _path(config: Mapping[str, Json], call: Call) -> str:
@@ -65,7 +72,7 @@ def _alone(path: str, call: Call) -> Iterator[None]:
                 break
             except BlockingIOError:
                 if time.monotonic() > deadline:
-                    raise ToolError(f"another step has kept {path} for {call.timeout:g} s", type="timeout") from None
+                    raise ToolError(f"another step has kept {path} for {call.timeout:g} s", TOO_LONG, type="timeout") from None
                 time.sleep(_WAIT)
         yield
 

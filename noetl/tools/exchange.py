@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 import aiohttp
 import orjson
+from yarl import URL
 
 from noetl.tools.base import Json, ToolError
 from noetl.tools.request import Request
@@ -21,6 +22,20 @@ _LARGEST = 256 * 1024**2
 _LARGEST_TOLD = 16 * 1024
 """Bytes of a failed response's body that its error has, as `data`."""
 _EXCERPT = 300
+_PASSES = "it may pass: `retry: {max_attempts: 3, on: [connection, http_5xx, rate_limit]}` beside the step's tool"
+_HINTS = {
+    400: "the answer says what it does not take: correct the body, `params` or `headers`",
+    401: "give `auth` a credential that may do this: noetl credential set NAME --type bearer --file FILE",
+    403: "name another credential in `auth`: this one may not do it, or there is none",
+    404: "correct the url: nothing is there",
+    405: "correct `method`: that one is not taken there",
+    409: "it is there already, or has changed meanwhile: let a rule handle `error.status == 409`",
+    415: "send what is taken there: `headers: {Content-Type: TYPE}`",
+    422: "the answer says what it does not take: correct the body, `params` or `headers`",
+    429: _PASSES,
+    501: "correct `method` or the url: that is not done there",
+}
+"""What to do about an answer, by its status."""
 _sessions: dict[asyncio.AbstractEventLoop, aiohttp.ClientSession] = {}
 """This process's session, by its event loop."""
 
@@ -32,21 +47,40 @@ async def send(request: Request, limit: float, session: aiohttp.ClientSession | 
         async with asyncio.timeout(limit):
             envelope = await _exchange(request, session or _session())
     except TimeoutError as error:
-        raise ToolError(f"no answer from {request.place} within {limit:g} s", type="timeout") from error
+        hint = "raise `timeout` of the tool (of http 30 s if none is given), and that of the step if it is shorter"
+        raise ToolError(f"no answer from {request.place} within {limit:g} s", hint, type="timeout") from error
     except aiohttp.InvalidURL as error:
         raise ToolError(f"{request.url!r} is no URL", type="config") from error
     except (aiohttp.ClientError, OSError, ValueError) as error:
         reason = str(error) or type(error).__name__
-        raise ToolError(f"{request.method} {request.place}: {reason}", type=type(error).__name__) from error
+        raise ToolError(f"{request.method} {request.place}: {reason}", _mend(request, error), type=type(error).__name__) from error
     envelope["elapsed"] = round(time.perf_counter() - started, 6)
     code = envelope["status_code"]
     if not 200 <= code < 300:
-        failed = ToolError(_failure(request, envelope), type="http_status", status=code, result=envelope)
+        failed = ToolError(
+            _failure(request, envelope), _HINTS.get(code, _PASSES if code >= 500 else ""), type="http_status", status=code, result=envelope
+        )
         if (body := envelope["data"]) is not None and len(orjson.dumps(body)) <= _LARGEST_TOLD:
             failed.details["data"] = body
         failed.details["retry_after"] = retry_after(envelope["headers"].get("retry-after", ""), time.time())
         raise failed
     return envelope
+
+
+def _mend(request: Request, error: Exception) -> str:
+    """Say what to do about a request that got no answer."""
+    match error:
+        case aiohttp.ClientConnectorDNSError():
+            return "correct the host in the url: the worker's machine does not know its name"
+        case aiohttp.ClientSSLError() | aiohttp.ClientConnectorCertificateError():
+            return "let the worker's machine trust that certificate: SSL_CERT_FILE=FILE; or take any: `verify_ssl: false`"
+        case aiohttp.ClientConnectorError():
+            local = URL(request.url).host in ("localhost", "127.0.0.1", "::1")
+            itself = f"; {URL(request.url).host} is that machine itself" if local else ""
+            return f"see on the worker's machine: curl -v {request.place}; else correct the url{itself}"
+        case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError():
+            return _PASSES
+    return ""
 
 
 def retry_after(text: str, now: float) -> float | None:

@@ -40,7 +40,8 @@ def _of_file(uri: Json, _source: Mapping[str, Json], _find: Find, _secrets: set[
             raise ToolError(f"the script {path} is larger than {_LARGEST // 1024**2} MiB", type="config")
         return path.read_text(encoding="utf-8")
     except OSError as error:
-        raise ToolError(f"the script {path.absolute()} cannot be read: {error.strerror}", type="script") from error
+        hint = f"put it there, on the worker's machine, or correct `uri`: a relative path is below {Path.cwd()}"
+        raise ToolError(f"the script {path.absolute()} cannot be read: {error.strerror}", hint, type="script") from error
     except UnicodeDecodeError as error:
         raise ToolError(f"the script {path.absolute()} is no UTF-8 text", type="script") from error
 

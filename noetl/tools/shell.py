@@ -28,7 +28,7 @@ def run(call: Call) -> Json:
             if code:
                 errors = _tail(stderr)
                 result = {"exit_code": code, "stdout": _tail(stdout), "stderr": errors}
-                raise ToolError(_message(command, code, errors), type="exit_code", result=result)
+                raise ToolError(_message(command, code, errors), _mend(code, errors), type="exit_code", result=result)
         return {"exit_code": 0, "stdout": _tail(stdout), "stderr": _tail(stderr)}
 
 
@@ -43,7 +43,7 @@ def _folder(call: Call) -> Path:
     written = call.config.get("cwd")
     folder = Path(str(written)).expanduser() if written else call.workdir
     if not folder.is_dir():
-        raise ToolError(f"cwd is {folder}, which is no folder", type="config")
+        raise ToolError(f"cwd is {folder}, which is no folder", "make it on the worker's machine, or correct `cwd`", type="config")
     return folder
 
 
@@ -67,6 +67,20 @@ def _tail(file: BinaryIO) -> str:
     left_out = max(0, size - _KEPT)
     text = os.pread(file.fileno(), _KEPT, left_out).decode("utf-8", "replace").replace("\0", "\ufffd")
     return f"[{left_out} bytes left out]\n{text}" if left_out else text
+
+
+def _mend(code: int, stderr: str) -> str:
+    """Say what to do about an exit code, where that is known."""
+    match code:
+        case 126:
+            return "let it be executable: chmod +x FILE; or run it by its interpreter: sh FILE"
+        case 127:
+            return f"install it on the worker's machine, or write its whole path; the PATH there is {os.environ.get('PATH', 'empty')}"
+        case 137:
+            return "it was killed, perhaps because the machine ran out of memory"
+    if "No such file or directory" in stderr:
+        return "write whole paths: without `cwd`, commands run in a new, empty folder of their own, on the worker's machine"
+    return ""
 
 
 def _message(command: str, code: int, stderr: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import duckdb
 
 from noetl.tools.base import Call, Json, ToolError
-from noetl.tools.duckdb_file import opened, reason_of
+from noetl.tools.duckdb_file import mend, opened, reason_of
 from noetl.tools.sql import Statement, filled, placeholders, statements
 
 
@@ -40,7 +40,7 @@ def _execute(connection: duckdb.DuckDBPyConnection, statement: Statement, row: J
     except duckdb.OutOfMemoryException as error:
         raise MemoryError from error
     except duckdb.Error as error:
-        raise ToolError(f"{reason_of(error)} (in: {statement.excerpt})", type=type(error).__name__) from error
+        raise ToolError(f"{reason_of(error)} (in: {statement.excerpt})", mend(error), type=type(error).__name__) from error
 
 
 def _value(value: Json) -> Any:

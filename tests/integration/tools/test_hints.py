@@ -111,3 +111,55 @@ async def test_a_connection_that_there_is_not_says_what_to_see(database: Any) ->
 async def test_a_statement_that_takes_too_long_says_what_to_raise(database: Any) -> None:
     outcome = await database.run("postgres", {"auth": "pg", "query": "SELECT pg_sleep(60)"}, timeout=0.1)
     assert (outcome.error["type"], outcome.error["hint"]) == ("timeout", TOO_LONG)
+
+
+PASSES = "it may pass: `retry: {max_attempts: 3, on: [connection, http_5xx, rate_limit]}` beside the step's tool"
+STATUSES = [
+    (401, "give `auth` a credential"),
+    (404, "correct the url: nothing is there"),
+    (405, "correct `method`"),
+    (422, "the answer says what it does not take"),
+    (429, PASSES),
+    (503, PASSES),
+    (501, "correct `method` or the url"),
+]
+
+
+@pytest.mark.parametrize(("status", "hint"), STATUSES)
+async def test_a_status_of_http_says_what_to_do(bench: Any, http_server: str, status: int, hint: str) -> None:
+    outcome = await bench.run("http", {"url": f"{http_server}/status/{status}"})
+    assert (outcome.error["status"], outcome.error["hint"][: len(hint)]) == (status, hint)
+
+
+async def test_a_server_that_does_not_answer_says_what_to_see(bench: Any, http_server: str) -> None:
+    refused = await bench.run("http", {"url": "http://127.0.0.1:1/a?key=value"})
+    told = "see on the worker's machine: curl -v http://127.0.0.1:1/a; else correct the url; 127.0.0.1 is that machine itself"
+    assert refused.error["hint"] == told
+    unknown = await bench.run("http", {"url": "http://nowhere.invalid/"})
+    assert unknown.error["hint"] == "correct the host in the url: the worker's machine does not know its name"
+    slow = await bench.run("http", {"url": f"{http_server}/slow", "timeout": 0.1})
+    assert (slow.error["type"], slow.error["hint"].startswith("raise `timeout` of the tool")) == ("timeout", True)
+
+
+COMMANDS = [
+    ("nosuchprogram --help", "install it on the worker's machine, or write its whole path; the PATH there is /"),
+    ("touch x; ./x", "let it be executable: chmod +x FILE"),
+    ("cat nowhere.json", "write whole paths: without `cwd`, commands run in a new, empty folder"),
+    ("kill -9 $$", "it was killed, perhaps because the machine ran out of memory"),
+    ("exit 3", None),
+]
+
+
+@pytest.mark.parametrize(("command", "hint"), COMMANDS)
+async def test_a_command_that_fails_says_what_to_do(bench: Any, command: str, hint: str | None) -> None:
+    outcome = await bench.run("shell", {"cmds": command})
+    assert outcome.error["type"] == "exit_code"
+    assert outcome.error.get("hint", "").startswith(hint) if hint else "hint" not in outcome.error
+
+
+async def test_a_file_that_is_not_there_says_where_it_was_looked_for(bench: Any) -> None:
+    script = {"uri": "./nowhere.py", "source": {"type": "file"}}
+    outcome = await bench.run("python", {"script": script})
+    assert outcome.error["hint"].startswith("put it there, on the worker's machine, or correct `uri`: a relative path is below /")
+    table = await bench.run("duckdb", {"query": "SELECT * FROM read_csv('nowhere.csv')", "database": ":memory:"})
+    assert table.error["hint"].startswith("files are read and written on the worker's machine: write whole paths")
