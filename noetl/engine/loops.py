@@ -56,8 +56,7 @@ def open_loop(turn: Turn, run: Run, entry: Entry) -> None:
             raise TooManyItems(f"step {run.step} loops over {len(items)} items; at most {MAX_ITEMS} are possible")
     except NoetlError as error:
         del turn.runs[run.id]
-        where = {"message": f"`loop`: {error.message}"} if error.code == "template" else {}
-        told = {**error.as_error(), **where}
+        told = error.as_error("`loop`: " if error.code == "template" else "")
         turn.fail(told, run.step)
         turn.leave_entry(entry)
         turn.event("call.error", run, error=told)

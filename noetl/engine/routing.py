@@ -207,4 +207,4 @@ def _enter(turn: Turn, visit: Visit, targets: tuple[Target, ...], event: str) ->
 
 
 def _fail(turn: Turn, visit: Visit, error: NoetlError, where: str) -> None:
-    turn.fail({**error.as_error(), "message": f"{where}: {error.message}"}, visit.run.step)
+    turn.fail(error.as_error(f"{where}: "), visit.run.step)

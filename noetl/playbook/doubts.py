@@ -12,6 +12,7 @@ from noetl.playbook.document import Field, Node
 from noetl.playbook.expression import is_template, syntax_error
 from noetl.playbook.mistakes import nearest, quote
 from noetl.playbook.model import Json
+from noetl.playbook.repeats import PAGES
 from noetl.playbook.uses import names
 
 TOOL_ONLY = {"args": "the tool", "loop_results": "the args of the step after a loop", "keychain": "tools and sinks"}
@@ -42,9 +43,11 @@ def doubt(check: Check, fields: Mapping[str, Field], place: str) -> None:
             check.mistakes.warn(fields[word].position, text)
     case = check.field(fields, "case")
     for rule in (case.items or ()) if case is not None else ():
-        when = (rule.fields or {}).get("when")
+        when, then = ((rule.fields or {}).get(word) for word in ("when", "then"))
         if when is None:
             continue
+        if then is not None:
+            _vain_retries(check, _events(when.node.value), then.node)
         if found := _text_as_truth(when.node.value):
             text = f"{quote(found)} is a text, and counts as true only if it says true, 1 or yes: write {found} is not none"
             check.mistakes.warn(when.position, text)
@@ -87,6 +90,17 @@ def later_entries(check: Check, node: Node) -> None:
 def _entries(value: Json) -> list[str]:
     """Return the entries of the keychain that the templates of a value read by name."""
     return sorted(name for root, name in names(value) if root == "keychain" and name is not None)
+
+
+def _vain_retries(check: Check, events: Collection[str], then: Node) -> None:
+    """Warn of a `retry` for errors in a rule that sees none."""
+    if not events or not {"call.error", "step.exit"}.isdisjoint(events):
+        return
+    for item in then.items or (then,):
+        retry = (item.fields or {}).get("retry")
+        if retry is not None and (retry.node.fields or {}).keys().isdisjoint(PAGES):
+            text = f"`retry` repeats what has failed, and this rule sees {', '.join(sorted(events))} only"
+            check.mistakes.warn(retry.position, f"{text}: to call again what has not, write retry: {{params: {{}}, max_attempts: …}}")
 
 
 def _events(when: Json) -> list[str]:

@@ -172,15 +172,17 @@ def _problems(inputs: Mapping[str, InputSpec], more: Collection[str], payload: M
             if spec.required:
                 yield {"name": name, "message": f"input {quote(name)} is missing: it has to be {TYPES[spec.type][1]}"}
         elif wrong := mismatch(spec, value):
-            yield {"name": name, "message": f"input {quote(name)} has to be {wrong}; it is {_kind(value)}"}
+            yield {"name": name, "message": f"input {quote(name)} has to be {wrong}; it is {in_words(value)}"}
     for name in payload:
         if name not in known:
             yield {"name": name, "message": f"input {quote(name)} is unknown: {nearest(name, sorted(known)) or 'no inputs are declared'}"}
 
 
-def _kind(value: Json) -> str:
+def in_words(value: Json) -> str:
     """Return what a value is, in words that give nothing of it away."""
     match value:
+        case None:
+            return "null"
         case bool():
             return "true or false"
         case str():
@@ -190,7 +192,7 @@ def _kind(value: Json) -> str:
         case list():
             return f"a list of {len(value)} entries"
         case _:
-            return "a mapping"
+            return "a mapping" if value else "an empty mapping"
 
 
 def _shown(value: Json) -> str:

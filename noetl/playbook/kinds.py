@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from noetl.playbook.shapes import ANY, COUNT, DURATION, FLAG, MAPPING, METHOD, PORT, TEXT, TEXT_OR_MAPPING, TEXTS, VERSION, Shape
+from noetl.playbook.shapes import ANY, COUNT, DURATION, EDITION, FLAG, MAPPING, METHOD, PORT, TEXT, TEXT_OR_MAPPING, TEXTS, VERSION, Shape
 
 COMMON: Mapping[str, Shape] = {"timeout": DURATION}
 """Fields that every kind takes, beside `kind`, `args` and `with`."""
@@ -56,7 +56,7 @@ SECRET: Mapping[str, Shape] = {
 }
 OBJECT: Mapping[str, Shape] = {**dict.fromkeys(("destination", "content_type", "endpoint"), TEXT), **AUTH}
 _TRANSFER: Mapping[str, Shape] = {"source": MAPPING, "target": MAPPING, "chunk_size": COUNT}
-_PLAYBOOK: Mapping[str, Shape] = {"path": TEXT, "payload": MAPPING, "return_step": TEXT, "version": VERSION}
+_PLAYBOOK: Mapping[str, Shape] = {"path": TEXT, "payload": MAPPING, "return_step": TEXT, "version": EDITION}
 
 _python = Kind({**CODE, "libs": MAPPING, **AUTH}, required=((*CODE, "script"),), code=frozenset({"code"}), script=True)
 _SHELL: Mapping[str, Shape] = dict.fromkeys(("cmds", "command", "cmd"), TEXTS)

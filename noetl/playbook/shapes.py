@@ -63,6 +63,13 @@ class _Count(Shape):
         return Shape.accepts(self, value) and not (isinstance(value, int) and value < 1)
 
 
+class _Edition(_Count):
+    __slots__ = ()
+
+    def accepts(self, value: Json) -> bool:
+        return value in ("", "latest") or _Count.accepts(self, value)
+
+
 TEMPLATE: Mapping[str, Any] = {"type": "string", "pattern": r"\{\{|\{%"}
 LENGTH = r"^\s*\d+(\.\d+)?\s*(ms|s|m|h|d)?\s*$"
 _LENGTH = {"type": "string", "pattern": LENGTH}
@@ -86,6 +93,11 @@ COUNT = _Count(
     "a number of at least 1",
     (int, str),
     {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": r"^0*[1-9]\d*$"}, TEMPLATE, {"type": "null"}]},
+)
+EDITION = _Edition(
+    "the number of a version",
+    (int, str),
+    {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": r"^(0*[1-9]\d*|latest)?$"}, TEMPLATE, {"type": "null"}]},
 )
 VERSION = Shape("a number or text", (int, str), {"type": ["integer", "string", "null"]})
 PORT = Shape("a number", (int, str), {"type": ["integer", "string", "null"]})

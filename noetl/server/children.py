@@ -101,6 +101,8 @@ class Children:
     def _given_up(self, execution_id: int, command_id: int, fence: int, child: int | None) -> None:
         hint = "raise `timeout` of the step's tool (without one it is 300 s), and that of the step if it is shorter"
         error = {"message": "the sub-playbook took longer than the step waits for it", "type": "timeout", "hint": hint}
+        if child is not None:
+            error["child"] = str(child)
         self._runtime.committer.report(execution_id, command_id, fence, None, error)
         if child is not None:
             self._runtime.committer.signal(child, Cancel(self._runtime.clock(), "its parent waits no longer"))
@@ -122,8 +124,12 @@ class Children:
         if parent.depth >= MAX_DEPTH:
             raise NoetlError(f"sub-playbooks are nested more than {MAX_DEPTH} deep", code="too_deep")
         config, args = await self._asked(parent, command_id)
-        path, version = str(config.get("path")), str(config.get("version") or "")
-        row = await runtime.database.row("catalog_entry", None, path, int(version) if version.isdigit() else None)
+        path, version = str(config.get("path") or ""), _version(config.get("version"))
+        if not path.strip():
+            raise NoetlError("`path` of the sub-playbook is nothing", "see what its template reads, or give it a default", code="config")
+        row = await runtime.database.row("catalog_entry", None, path, version)
+        if row is None and version and (newest := await runtime.database.row("catalog_entry", None, path, None)):
+            raise NotFound(f"the playbook {path} has no version {version}", f"its newest one is {newest['version']}")
         if row is None:
             raise NotFound(f"there is no playbook {path}", "register it: noetl catalog register FILE")
         plan = await runtime.loader.plan(row["catalog_id"])
@@ -240,3 +246,14 @@ class Children:
     async def _cancel_children(self, execution_id: int, which: str = "children_running") -> None:
         for row in await self._runtime.database.rows(which, execution_id):
             self._runtime.committer.signal(row["execution_id"], Cancel(self._runtime.clock(), "its parent is over"))
+
+
+def _version(written: Json) -> int | None:
+    """Return the version that a step names; None for the newest."""
+    text = str(written or "")
+    if text in ("", "latest"):
+        return None
+    if text.isdecimal() and len(text) < 10:
+        return int(text)
+    hint = "it has to be a number, such as 1; without it the newest runs"
+    raise NoetlError(f"`version` of the sub-playbook is {text[:100]!r}", hint, code="config")

@@ -9,6 +9,7 @@ from typing import Any
 
 import asyncpg
 
+from noetl.playbook.inputs import in_words
 from noetl.tools import columns
 from noetl.tools.base import TOO_LONG, Call, Json, ToolError
 from noetl.tools.database import connection_to, target_of
@@ -78,10 +79,11 @@ async def _insert(connection: asyncpg.Connection, call: Call) -> Json:
 def rows_of(data: Json) -> list[Mapping[str, Json]]:
     """Return the data as rows: a mapping is one, a list has one each."""
     rows = data if isinstance(data, list) else [data]
-    for row in rows:
+    for number, row in enumerate(rows):
         if not isinstance(row, Mapping) or not row:
-            what = "an empty mapping" if isinstance(row, Mapping) else f"a {type(row).__name__}"
-            raise ToolError(f"the data to write is {what}; a row is a mapping of columns to values: give args", type="config")
+            place = f"item {number} of the data to write" if isinstance(data, list) else "the data to write"
+            hint = "give the sink such a mapping, or a list of those, in `args`; without them it writes the result of the call"
+            raise ToolError(f"{place} is {in_words(row)}; a row is a mapping of columns to values", hint, type="config")
     return [{str(name): value for name, value in row.items()} for row in rows]
 
 

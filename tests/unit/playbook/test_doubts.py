@@ -95,6 +95,16 @@ def test_events_that_come() -> None:
     assert warnings({**rule("{{ event.name == 'loop.done' }}"), "loop": {"in": [1], "iterator": "i"}}) == []
 
 
+@pytest.mark.parametrize("again", [{"max_attempts": 3, "delay": 0}, 3, True])
+def test_a_retry_that_repeats_nothing(again: Any) -> None:
+    text = "to call again what has not, write retry: {params: {}, max_attempts: …}"
+    for then in ({"retry": again}, [{"log": "a"}, {"retry": again}]):
+        (warning,) = warnings({"case": [{"when": "{{ event.name == 'call.done' and result.busy }}", "then": then}]})
+        assert warning == f"`retry` repeats what has failed, and this rule sees call.done only: {text}"
+    assert warnings(rule("{{ event.name == 'call.error' }}", retry=again)) == warnings(rule("{{ error.status == 500 }}", retry=again)) == []
+    assert warnings(rule("{{ event.name == 'call.done' and result.busy }}", retry={"params": {}, "max_attempts": 3})) == []
+
+
 def said(keychain: list[dict[str, Any]], **more: Any) -> list[str]:
     """Return what a playbook with a keychain is warned of."""
     step = {"step": "start", "tool": {**WORK, "args": {"a": "{{ keychain.api.key }}", "b": "{{ keychain['apo'].key }}"}}}
