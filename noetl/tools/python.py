@@ -19,6 +19,7 @@ from typing import Any
 from noetl.playbook.arguments import MissingArgument, python_arguments
 from noetl.playbook.python_code import Parameters, main_parameters
 from noetl.tools.base import Call, Json, ToolError
+from noetl.tools.python_hints import hint_of
 
 FILENAME = "<code>"
 MODULE = "playbook_code"
@@ -138,10 +139,10 @@ def _failure(error: BaseException, code: str) -> ToolError:
     if isinstance(error, SyntaxError) and error.filename == FILENAME and error.lineno:
         return ToolError(f"{name}: {error.msg} (line {error.lineno} of the code)", type=name)
     what = f"the code called sys.exit({error.code!r})" if isinstance(error, SystemExit) else _text(error)
-    message = f"{name}: {what}" if what else name
+    message, hint = f"{name}: {what}" if what else name, hint_of(error, FILENAME)
     if not frames:
-        return ToolError(message, type=name)
-    failure = ToolError(f"{message} (line {frames[-1].lineno} of the code)", type=name)
+        return ToolError(message, hint, type=name)
+    failure = ToolError(f"{message} (line {frames[-1].lineno} of the code)", hint, type=name)
     failure.details["traceback"] = "\n".join(_frame(frame, lines) for frame in frames[-_FRAMES:])
     return failure
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
@@ -163,3 +164,37 @@ async def test_a_file_that_is_not_there_says_where_it_was_looked_for(bench: Any)
     assert outcome.error["hint"].startswith("put it there, on the worker's machine, or correct `uri`: a relative path is below /")
     table = await bench.run("duckdb", {"query": "SELECT * FROM read_csv('nowhere.csv')", "database": ":memory:"})
     assert table.error["hint"].startswith("files are read and written on the worker's machine: write whole paths")
+
+
+CODE = [
+    ("import jsn", "did you mean json?"),
+    ("import no_module_at_all.inner", f"install the package that has it where the worker runs: {sys.executable} -m pip install PACKAGE"),
+    ("def main(city):\n    return citty", "did you mean city?"),
+    (
+        "def main(city):\n    def inner():\n        return undefined_thing\n    return inner()",
+        "define it in the code, or pass it in the step's `args`",
+    ),
+    ("def main(city):\n    if not city:\n        found = 1\n    return found", "give it a value on every way that leads there"),
+    ("result = {'rows': []}.rows", "the values of a mapping are read with ['rows']"),
+    ("result = 'a'.uper()", "did you mean upper?"),
+    ("result = {}['city']", "read it with .get(KEY), or see what the step before has returned: noetl execution get ID"),
+    ("result = open('nowhere.csv')", "write the whole path: code runs on the worker's machine, and a relative path is below /"),
+    ("def main(nothing):\n    return nothing['a']", "a value is None: what a template names that is not there is null"),
+    ("def main(city):\n    return 1 + city", "convert the values first: int(...), float(...), str(...)"),
+    ("def main(city):\n    return city + 1", "convert the values first: int(...), float(...), str(...)"),
+    ("raise ValueError('no')", ""),
+    ("class Odd(TypeError):\n    def __str__(self): raise KeyError\nraise Odd", ""),
+    ("result = int.nothing_like_it", ""),
+]
+
+
+@pytest.mark.parametrize(("code", "hint"), CODE)
+async def test_code_that_raises_says_what_to_do(bench: Any, code: str, hint: str) -> None:
+    outcome = await bench.python(code, args={"city": "Berlin", "nothing": "{{ workload.citty }}"}, scope={"workload": {}})
+    assert outcome.error["traceback"]
+    assert outcome.error["hint"].startswith(hint) if hint else "hint" not in outcome.error
+
+
+async def test_a_library_that_is_not_there_says_what_to_install(bench: Any) -> None:
+    outcome = await bench.run("python", {"libs": {"x": "no_module_at_all"}, "code": "result = 1"})
+    assert (outcome.error["type"], "pip install" in outcome.error["hint"]) == ("ModuleNotFoundError", True)
