@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import sys
+import sysconfig
 import time
 from dataclasses import asdict, dataclass
 
@@ -15,7 +16,7 @@ import uvloop
 
 from benchmarks import commands, comparison, engine, limits, scale, side_by_side, stack
 from noetl import home
-from noetl.ops import server
+from noetl.ops import check_machine, server
 from noetl.ops.interrupt import heard_once
 
 GROUPS, ON_REQUEST = ("start", "engine"), ("scale",)
@@ -83,7 +84,8 @@ def _beside_peers(names: str, as_json: bool) -> int:
 
 def _machine() -> dict[str, object]:
     load = os.getloadavg()[0]
-    return {"cores": os.cpu_count(), "python": platform.python_version(), "system": platform.system(), "load": round(load, 1)}
+    python = platform.python_version() + (" not optimized" if check_machine.is_plain_build(sysconfig.get_config_vars()) else "")
+    return {"cores": os.cpu_count(), "python": python, "system": platform.system(), "load": round(load, 1)}
 
 
 def _shown(machine: dict[str, object]) -> str:

@@ -7,7 +7,10 @@ import platform
 import shutil
 import stat
 import sys
+import sysconfig
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import noetl
 from noetl.ops import ports, server, services, tables
@@ -17,12 +20,28 @@ from noetl.settings import Settings
 PRIVATE = ("token", "embedded.json", "encryption_key", "postgres.password", "nats.conf")
 LITTLE_ROOM = 2 * 1024**3
 NO_ROOM = 512 * 1024**2
+BETTER = (
+    "make the environment with the distribution's python3, or build this one anew, with pyenv by\n"
+    f"PYTHON_CONFIGURE_OPTS='--enable-optimizations --with-lto' pyenv install --force {platform.python_version()}"
+)
 
 
 def versions(_settings: Settings) -> list[Finding]:
     """Name this noetl and the Python that runs it."""
     where = f"Python {platform.python_version()} ({sys.executable}), {platform.system()} {platform.machine()}"
-    return [Finding("noetl", OK, f"{noetl.__version__}, {where}")]
+    found = [Finding("noetl", OK, f"{noetl.__version__}, {where}")]
+    if is_plain_build(sysconfig.get_config_vars()):
+        text = "this Python was built without --enable-optimizations: steps take a fifth longer with it (docs/performance.md)"
+        found.append(Finding("python", NOTE, text, BETTER))
+    return found
+
+
+def is_plain_build(configured: Mapping[str, Any]) -> bool:
+    """Tell from what `sysconfig` says whether a Python was built without a profile to optimize by.
+
+    Debian gives the argument to nobody and builds with one all the same; it leaves the flag empty.
+    """
+    return "--enable-optimizations" not in str(configured.get("CONFIG_ARGS")) and bool(configured.get("PGO_PROF_USE_FLAG"))
 
 
 def home(settings: Settings) -> list[Finding]:

@@ -86,3 +86,26 @@ def test_a_pid_file_of_a_process_that_is_gone_is_left_to_ps(tmp_path: Path) -> N
     (found,) = check_machine.pid_files(Settings(home=tmp_path))
     assert (found.state, found.hint) == (NOTE, "remove them: noetl ps")
     assert "noetl_server.pid" in found.text
+
+
+@pytest.mark.parametrize(
+    ("configured", "plain"),
+    [
+        # pyenv's, pyenv's with PYTHON_CONFIGURE_OPTS, Debian's, uv's, and one that tells nothing.
+        ({"CONFIG_ARGS": "'--prefix=/p' '--enable-shared'", "PGO_PROF_USE_FLAG": "-fprofile-use -fprofile-correction"}, True),
+        ({"CONFIG_ARGS": "'--prefix=/p' '--enable-optimizations' '--with-lto'", "PGO_PROF_USE_FLAG": "-fprofile-use"}, False),
+        ({"CONFIG_ARGS": "'--enable-shared' '--prefix=/usr' '--without-ensurepip'", "PGO_PROF_USE_FLAG": ""}, False),
+        (
+            {"CONFIG_ARGS": "'--enable-optimizations=yes' '--enable-ipv6'", "PGO_PROF_USE_FLAG": "-fprofile-instr-use=code.profclangd"},
+            False,
+        ),
+        ({"CONFIG_ARGS": None}, False),
+    ],
+)
+def test_a_python_that_was_built_without_optimizing_is_told(
+    configured: dict[str, object], plain: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("sysconfig.get_config_vars", lambda: configured)
+    found = check_machine.versions(Settings(home=tmp_path))
+    assert [(one.name, one.state) for one in found] == [("noetl", OK), *([("python", NOTE)] if plain else [])]
+    assert not plain or "--enable-optimizations" in found[-1].hint
