@@ -37,3 +37,5 @@ def configure(log_format: str) -> None:
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     logging.getLogger("nats").setLevel(logging.WARNING)
+    # Its pool tells with a traceback what whoever asks the database says, too.
+    logging.getLogger("asyncpg").setLevel(logging.ERROR)

@@ -61,7 +61,9 @@ class Bus:
                 wait,
             )
         except UNREACHABLE as error:
-            raise Unavailable(f"NATS does not answer: {str(error) or type(error).__name__}", "see: noetl ps, noetl logs nats") from error
+            raise Unavailable(
+                f"NATS does not answer: {str(error) or type(error).__name__}", "see: noetl ps, noetl logs --service nats"
+            ) from error
         self._js = self._nats.jetstream(timeout=3)
 
     async def close(self) -> None:
@@ -101,14 +103,14 @@ class Bus:
         try:
             await self._js.add_stream(config)
         except UNREACHABLE as error:
-            raise Unavailable(f"the stream {subjects.STREAM} cannot be made: {error}", "see: noetl logs nats") from error
+            raise Unavailable(f"the stream {subjects.STREAM} cannot be made: {error}", "see: noetl logs --service nats") from error
 
     async def delete_stream(self) -> None:
         """Delete the stream with every ring in it; raise Unavailable where that fails."""
         try:
             await self._js.delete_stream(subjects.STREAM)
         except UNREACHABLE as error:
-            raise Unavailable(f"the stream {subjects.STREAM} cannot be deleted: {error}", "see: noetl logs nats") from error
+            raise Unavailable(f"the stream {subjects.STREAM} cannot be deleted: {error}", "see: noetl logs --service nats") from error
 
     async def ring(self, commands: Iterable[tuple[str, int, int]]) -> None:
         """Ring for commands (pool, execution, command); a ring that is lost is made good by the sweep."""
@@ -158,7 +160,7 @@ class Bus:
             await self._js.add_consumer(subjects.STREAM, config)
             subscription = await self._js.pull_subscribe_bind(subjects.consumer(pool), subjects.STREAM)
         except UNREACHABLE as error:
-            raise Unavailable(f"the rings of pool {pool} cannot be heard: {error}", "see: noetl logs nats") from error
+            raise Unavailable(f"the rings of pool {pool} cannot be heard: {error}", "see: noetl logs --service nats") from error
         return Rings(subscription)
 
 

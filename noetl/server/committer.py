@@ -35,6 +35,8 @@ logger = logging.getLogger("noetl.server")
 REMEMBERED = 5000
 BATCH = 512
 TRIES = 20
+LATELY = 30.0
+"""Seconds within which somebody has tried to store something, if there is anything to be stored."""
 PATIENCE = 20.0
 """Seconds that a commit waits for a database that is away before it is given up."""
 
@@ -79,6 +81,7 @@ class Committer:
         self._work = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._timers: dict[int, asyncio.TimerHandle] = {}
+        self._refused: tuple[float, float, str] | None = None
         self.commits = 0
         self.inputs = 0
 
@@ -126,6 +129,12 @@ class Committer:
     def forget(self, execution_id: int) -> None:
         """Drop an execution from memory."""
         self._memory.pop(execution_id, None)
+
+    def refused(self) -> tuple[float, str] | None:
+        """Return since when the database has stored nothing, and why; None where it has, or nobody has tried of late."""
+        if self._refused is None or self._clock() - self._refused[1] > LATELY:
+            return None
+        return self._refused[0], self._refused[2]
 
     def _spawn(self, work: Any) -> asyncio.Task[Any]:
         task: asyncio.Task[Any] = asyncio.get_running_loop().create_task(work)
@@ -228,8 +237,7 @@ class Committer:
     async def _apply(self, writes: list[Write], where: Database | Kept | Transaction) -> dict[int, dict[int, int]]:
         """Store writes, all or nothing; return how many commands of which runs were withdrawn."""
         if len(writes) == 1 and where is self._kept and (step := writes[0].step) is not None:
-            await where.rows("apply_step", *step, self._lease)
-            self.commits += 1
+            await self._store(where, "apply_step", *step, self._lease)
             return {}
         begun, moved = [], []
         for write in sorted(writes, key=lambda write: write.execution.id):
@@ -255,13 +263,24 @@ class Committer:
             [(write.execution.id, run) for write in writes for run in write.stopped],
             self._lease,
         )
-        rows = await where.rows("apply", *given)
-        self.commits += 1
+        rows = await self._store(where, "apply", *given)
         withdrawn = {write.execution.id: write.unborn for write in writes if write.unborn}
         for row in rows:
             counts = withdrawn.setdefault(row["execution_id"], {})
             counts[row["run_id"]] = counts.get(row["run_id"], 0) + 1
         return withdrawn
+
+    async def _store(self, where: Database | Kept | Transaction, name: str, *given: Any) -> list[Any]:
+        try:
+            rows = await where.rows(name, *given)
+        except Unavailable as error:
+            now = self._clock()
+            since = self._refused[0] if self._refused is not None and now - self._refused[1] <= LATELY else now
+            self._refused = (since, now, error.message)
+            raise
+        self._refused = None
+        self.commits += 1
+        return rows
 
     def _settled(self, write: Write, withdrawn: dict[int, int] | None) -> None:
         """A write is in the database: answer, ring, go on."""
@@ -373,7 +392,7 @@ class Committer:
             except Exception as error:
                 logger.exception("execution %d: an input could not be worked out", eid)
                 self._memory.pop(eid, None)
-                _refuse(waiting, NoetlError(f"the server failed: {type(error).__name__}", "see: noetl logs server", code="internal"))
+                _refuse(waiting, NoetlError(f"the server failed: {type(error).__name__}", "see: noetl server logs", code="internal"))
                 break
         self._release(eid)
 

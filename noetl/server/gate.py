@@ -201,7 +201,7 @@ def _refusal(error: NoetlError, last: bool = False) -> Answer:
 
 def internal(error: Exception) -> NoetlError:
     """Return what a mistake of ours is answered with: its kind, not its text, which may hold anything."""
-    return NoetlError(f"the server failed: {type(error).__name__}", "see: noetl logs server", code="internal")
+    return NoetlError(f"the server failed: {type(error).__name__}", "see: noetl server logs", code="internal")
 
 
 async def _send(send: Send, answer: Answer) -> None:

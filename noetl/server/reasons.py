@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from noetl.engine.state import TERMINAL, LoopState, decode
@@ -48,6 +48,11 @@ async def why(runtime: Runtime, row: Mapping[str, Any], depth: int = 0) -> dict[
             )
         )
     reasons += await _skipped(runtime, row)
+    if (refused := runtime.committer.refused()) is not None:
+        for reason in reasons:
+            reason["moves"] = False
+        text = f"nothing that happens can be stored: {refused[1]}"
+        reasons.insert(0, _told("unstored", text, False, since=datetime.fromtimestamp(refused[0], UTC), type=["noetl doctor"]))
     if runtime.bus is not None and not runtime.bus.connected:
         reasons.append(_told("nats", "NATS does not answer: workers ask the server instead, a little later", True, type=["noetl ps"]))
     counted = [reason for reason in reasons if reason["state"] not in BESIDE]
@@ -156,9 +161,8 @@ async def _queued(runtime: Runtime, group: Mapping[str, Any], *, paused: bool) -
             **facts,
         )
     text = f"workers of pool {pool} have {slots - used} free slots and do not take it"
-    return _told(
-        "not_taken", text, False, group, since=group["since"], type=["noetl worker list", f"noetl worker restart {names[0]}"], **facts
-    )
+    restart = f"noetl worker restart --name {names[0]}" + ("" if pool == "default" else f" --pool {pool}")
+    return _told("not_taken", text, False, group, since=group["since"], type=["noetl worker list", restart], **facts)
 
 
 def _leased(group: Mapping[str, Any], now: float) -> dict[str, Json]:

@@ -37,7 +37,6 @@ CONNECTION_LOST = (
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
     asyncpg.TooManyConnectionsError,
-    asyncpg.DiskFullError,
     asyncpg.QueryCanceledError,
     asyncpg.DeadlockDetectedError,
     asyncpg.PostgresSystemError,
@@ -101,9 +100,13 @@ def translated(where: str) -> Iterator[None]:
         raise NotLeased(str(error)) from error
     except (asyncpg.DataError, asyncpg.ProgramLimitExceededError, UnicodeEncodeError) as error:
         raise Unstorable(f"the database refuses the data: {error}") from error
+    except asyncpg.DiskFullError as error:
+        room = "make room there (df -h says where it went): what waits to be stored then goes on by itself"
+        raise Unavailable(f"the database at {where} has no room on its disk: {error.args[0]}", room) from error
     except CONNECTION_LOST as error:
         raise Unavailable(
-            f"the database at {where} does not answer: {str(error) or type(error).__name__}", "see: noetl ps, noetl logs postgres"
+            f"the database at {where} does not answer: {str(error) or type(error).__name__}",
+            "see: noetl doctor, noetl logs --service postgres; if noetl brings it along: noetl up",
         ) from error
     except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError, asyncpg.InsufficientPrivilegeError) as error:
         raise Refused(f"the database at {where} refuses: {error}", "see: POSTGRES_USER, POSTGRES_PASSWORD and POSTGRES_DB") from error

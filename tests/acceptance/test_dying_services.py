@@ -33,6 +33,7 @@ def test_e6_a_database_that_is_away_for_five_seconds(whole: Live, own_home: Path
     ended = whole.finish(execution)
     assert (ended["status"], ended["result"]) == ("COMPLETED", sum(n * n for n in range(40)))
     recorded_once(whole, execution, 40)
+    assert "Traceback" not in whole.a_server.said()
 
 
 def test_e7_the_stream_is_deleted(whole: Live, effects: Postgres) -> None:

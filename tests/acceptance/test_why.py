@@ -223,7 +223,7 @@ def test_a_command_that_a_free_worker_does_not_take(own: Live) -> None:
         left = first(own, execution, "not_taken")
         assert (left["verdict"], left["exit"]) == ("stuck", 3)
         assert left["text"] == "workers of pool default have 4 free slots and do not take it"
-        assert left["typed"] == ["noetl worker list", "noetl worker restart pretender", f"noetl execution cancel {execution}"]
+        assert left["typed"] == ["noetl worker list", "noetl worker restart --name pretender", f"noetl execution cancel {execution}"]
 
         worker.beat(draining=True)
         nobody = first(own, execution, "no_worker")
