@@ -7,7 +7,6 @@ import binascii
 import difflib
 import keyword
 import re
-import warnings
 from collections.abc import Mapping
 
 from noetl.playbook.check import Check
@@ -15,6 +14,7 @@ from noetl.playbook.document import Field, Node
 from noetl.playbook.expression import is_template
 from noetl.playbook.mistakes import quote
 from noetl.playbook.model import Position
+from noetl.playbook.python_code import FILENAME, unwarned
 
 ENCODED: Mapping[str, str] = {
     **dict.fromkeys(("code_b64", "code_base64"), "code"),
@@ -54,10 +54,9 @@ def _decoded(text: str) -> str | None:
 def _check_python(check: Check, node: Node, code: str, place: str) -> None:
     if is_template(code) or len(code) > MOST_CODE:
         return
+    unwarned()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            compile(code, "<code>", "exec", dont_inherit=True)
+        compile(code, FILENAME, "exec", dont_inherit=True)
     except SyntaxError as error:
         lines = code.split("\n")
         number = min(max(error.lineno or 1, 1), len(lines))

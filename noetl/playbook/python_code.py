@@ -6,11 +6,15 @@ import ast
 import builtins
 import re
 import symtable
+import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 
 _TEMPLATE = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
 _BUILTINS = frozenset(dir(builtins))
+FILENAME = "<a playbook's code>"
+"""What the code is called while it is read, also as a module by the filters of warnings."""
+_UNSAID = ("ignore", None, Warning, re.compile(re.escape(FILENAME)), 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +64,21 @@ def free_names(code: str) -> frozenset[str]:
     return frozenset((reader.free | inside - reader.bound) - _BUILTINS)
 
 
+def unwarned() -> None:
+    """See to it that no warning of Python about a playbook's code is printed, or raised as an error.
+
+    Its filter goes ahead of the process's others and stays there: what puts filters back is not safe among threads.
+    """
+    if [*warnings.filters[:1]] != [_UNSAID]:
+        warnings.filterwarnings("ignore", module=re.escape(FILENAME))
+
+
 def _parsed(code: str) -> ast.Module | None:
     """Parse code, if need be with its templates taken out."""
+    unwarned()
     for text in (code, _TEMPLATE.sub(lambda template: "None" if template[0].startswith("{{") else "", code)):
         try:
-            return ast.parse(text)
+            return ast.parse(text, FILENAME)
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             continue
     return None
