@@ -53,8 +53,9 @@ def _settle_failure(turn: Turn) -> None:
     for entry in turn.entering:
         turn.leave_entry(entry)
     turn.entering.clear()
-    issued = {command.run: command for command in turn.commands if command.item is None}
-    turn.commands = [command for command in turn.commands if command.item is not None]
+    # After the failure nothing is issued but what a run in flight still has to do: its sinks and pages.
+    issued = {command.run: command for command in turn.commands if command.item is None} if turn.before.failure is None else {}
+    turn.commands = [command for command in turn.commands if command.run not in issued]
     for run in list(turn.runs.values()):
         if run.loop is not None and run.loop.live == 0 and not run.suspended:
             loops.drop(turn, run)

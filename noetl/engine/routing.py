@@ -40,7 +40,7 @@ def occur(turn: Turn, visit: Visit, event: str) -> bool:
 
 def carry_on(turn: Turn, visit: Visit, index: int, event: str, number: int) -> bool:
     """Go on with a rule, or with none, from one of its sinks; return as `occur` does."""
-    if not turn.failing and sinks.issue(turn, visit, index, event, number):
+    if not turn.failed_here and sinks.issue(turn, visit, index, event, number):
         return False
     return _settled(turn, visit, turn.step(visit.run).step.rules[index] if index != NO_RULE else None, event)
 
@@ -48,7 +48,7 @@ def carry_on(turn: Turn, visit: Visit, index: int, event: str, number: int) -> b
 def _settled(turn: Turn, visit: Visit, rule: Rule | None, event: str) -> bool:
     """The data of an event is stored and written: call again, or keep `vars` and move on."""
     plan = turn.step(visit.run)
-    if rule is not None and not turn.failing and _calls_again(turn, visit, rule, event):
+    if rule is not None and not turn.failed_here and _calls_again(turn, visit, rule, event):
         return False
     if event == "call.done":
         pages.conclude(turn, visit)
@@ -72,9 +72,11 @@ def _repeats(turn: Turn, visit: Visit, own: StepRetry, found: tuple[int, Rule] |
 
 
 def _calls_again(turn: Turn, visit: Visit, rule: Rule, event: str) -> bool:
+    """Repeat what has failed, unless the execution has too, or ask for the next page; return whether it is so."""
+    may_repeat = visit.error is not None and (visit.sink is not None or not visit.unwritten) and not turn.failing
     for action in rule.then:
         match action:
-            case Retry() if visit.error is not None and visit.command is not None and (visit.sink is not None or not visit.unwritten):
+            case Retry() if may_repeat and visit.command is not None:
                 retry.again(turn, visit, action)
                 return True
             case Page() if event == "call.done" and visit.command is not None and visit.paging.number < action.max_attempts:

@@ -158,6 +158,46 @@ def test_a_retry_of_a_retry_and_branches_that_were_cut_off(own: Live, tmp_path: 
     assert mark.read_text().split().count("end") == 1
 
 
+IN_FLIGHT = """\
+  - {step: start, next: [bad, slow]}
+  - step: bad
+    tool:
+      kind: python
+      args: {file: "{{ workload.note }}"}
+      code: |
+        import os, time
+        def main(file):
+            while not os.path.exists(file) or open(file).read().count("began") < 2:
+                time.sleep(0.01)
+            raise ValueError("broken")
+  - step: slow
+    loop: {in: [1, 2], iterator: i, mode: parallel}
+    tool:
+      kind: python
+      args: {file: "{{ workload.note }}"}
+      code: |
+        import time
+        def main(file, i):
+            open(file, "a").write(f"began{i}\\n")
+            time.sleep(1)
+            return i
+    case:
+      - when: "{{ event.name == 'call.done' }}"
+        then:
+          sink:
+            tool: {kind: python, code: "def main(file, i): open(file, 'a').write(f'sunk{i} ')"}
+            args: {file: "{{ workload.note }}", i: "{{ result }}"}
+"""
+
+
+def test_what_was_in_flight_as_it_failed_has_written_its_sinks(own: Live, tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    execution = failed(own, HEAD.format(name="retry_in_flight") + IN_FLIGHT, mark)
+    assert sorted(mark.read_text().split()) == ["began1", "began2", "sunk1", "sunk2"]
+    loop = next(one for one in own.steps(execution) if one["step"] == "slow")["loop"]
+    assert (loop["done"], loop["failed"]) == (2, 0)
+
+
 def test_from_a_step_of_what_has_completed(own: Live, tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     execution = own.execute(text("retry_from", step("start", following="a"), step("a", following="end"), step("end")), {"note": str(mark)})
