@@ -27,8 +27,11 @@ MOST_CODE = 256 * 1024
 _WORD = re.compile(r"[^\W\d]\w*")
 
 
-def check_code(check: Check, fields: Mapping[str, Field], name: str, place: str) -> None:
-    """Refuse code that cannot run however its step is reached; what has templates is known only once they are rendered."""
+def check_code(check: Check, fields: Mapping[str, Field], name: str, place: str, *, only_warn: bool = False) -> None:
+    """Refuse code that cannot run however its step is reached; what has templates is known only once they are rendered.
+
+    With `only_warn` what is no Python is a warning: playbooks of the original have such sinks.
+    """
     for word, plain in ENCODED.items():
         node = check.field(fields, word)
         if node is None or not isinstance(node.value, str) or is_template(node.value):
@@ -38,10 +41,20 @@ def check_code(check: Check, fields: Mapping[str, Field], name: str, place: str)
             hint = f"encode it with: base64 -w0 FILE; or write the text itself into `{plain}`"
             check.mistakes.add(node.position, f"`{word}` of {place} is no base64 of UTF-8 text", hint)
         elif name == "python":
-            _check_python(check, node, text, place)
-    node = check.field(fields, "code")
-    if name == "python" and node is not None and isinstance(node.value, str):
-        _check_python(check, node, node.value, place)
+            _check_python(check, node, text, place, only_warn)
+    for node in (check.field(fields, "code"), _inline(check, fields)):
+        if name == "python" and node is not None and isinstance(node.value, str):
+            _check_python(check, node, node.value, place, only_warn)
+
+
+def _inline(check: Check, fields: Mapping[str, Field]) -> Node | None:
+    """Return the code of a `script` whose source is the playbook itself."""
+    script = check.field(fields, "script")
+    source = check.field(script.fields, "source") if script is not None and script.fields else None
+    kind = check.field(source.fields, "type") if source is not None and source.fields else None
+    if source is None or not source.fields or kind is None or kind.value != "inline":
+        return None
+    return check.field(source.fields, "code")
 
 
 def _decoded(text: str) -> str | None:
@@ -51,7 +64,7 @@ def _decoded(text: str) -> str | None:
         return None
 
 
-def _check_python(check: Check, node: Node, code: str, place: str) -> None:
+def _check_python(check: Check, node: Node, code: str, place: str, only_warn: bool) -> None:
     if is_template(code) or len(code) > MOST_CODE:
         return
     unwarned()
@@ -63,7 +76,11 @@ def _check_python(check: Check, node: Node, code: str, place: str) -> None:
         line = lines[number - 1]
         at = min(max(error.offset or 1, 1), len(line) + 1)
         message = f"the code of {place} is no Python, in its line {number}: {error.msg}"
-        check.mistakes.add(_position(check, node, lines, number, at), message, _hint(line, at))
+        position, hint = _position(check, node, lines, number, at), _hint(line, at)
+        if only_warn:
+            check.mistakes.warn(position, f"{message}: {hint}")
+        else:
+            check.mistakes.add(position, message, hint)
     except (ValueError, RecursionError, MemoryError, OverflowError):
         return
 

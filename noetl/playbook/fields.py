@@ -40,14 +40,18 @@ def read_fields(
     config: dict[str, Json] = {}
     for word, field in fields.items():
         if word in shapes and word not in own:
-            shape = shapes[word]
-            if not shape.accepts(field.node.value):
-                hint = check.nearest(field.node.text, shape.known) if isinstance(shape, Words) else ""
-                check.mistakes.add(field.node.position, f"`{word}` of kind `{name}` has to be {shape.words}", hint)
+            check_shape(check, field.node, shapes[word], f"`{word}` of kind `{name}`")
             config[word] = field.node.value if word in kind.code else check.value(field.node)
     if (timeout := seconds(config.get("timeout"))) is not None:
         config["timeout"] = timeout
     return config
+
+
+def check_shape(check: Check, node: Node, shape: Shape, what: str) -> None:
+    """Refuse a value that a field does not take."""
+    if not shape.accepts(node.value):
+        hint = check.nearest(node.text, shape.known) if isinstance(shape, Words) else ""
+        check.mistakes.add(node.position, f"{what} has to be {shape.words}", hint)
 
 
 def require(check: Check, position: Position, fields: Mapping[str, Field], kind: Kind, what: str) -> None:

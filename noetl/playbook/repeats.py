@@ -10,9 +10,10 @@ from noetl.playbook.check import Check
 from noetl.playbook.document import Field, Node
 from noetl.playbook.duration import seconds
 from noetl.playbook.expression import is_template
+from noetl.playbook.fields import check_shape
 from noetl.playbook.mistakes import quote
 from noetl.playbook.model import Collect, Json, Page, Retry
-from noetl.playbook.shapes import ANY, MAPPING, METHOD, TEXT, Shape, Words
+from noetl.playbook.shapes import ANY, MAPPING, METHOD, TEXT, Shape
 
 PAGES: Mapping[str, Shape] = {
     "url": TEXT,
@@ -53,9 +54,7 @@ def read_page(check: Check, fields: Mapping[str, Field], what: str) -> Page:
     for word, shape in PAGES.items():
         if (node := check.field(fields, word)) is None:
             continue
-        if not shape.accepts(node.value):
-            hint = check.nearest(node.text, shape.known) if isinstance(shape, Words) else ""
-            check.mistakes.add(node.position, f"`{word}` of {what} has to be {shape.words}", hint)
+        check_shape(check, node, shape, f"`{word}` of {what}")
         overrides[word] = check.value(node)
     if ignored := [word for word in RETRY_WORDS if word in fields and word != "max_attempts"]:
         check.mistakes.warn(fields[ignored[0]].position, f"`{ignored[0]}` of {what} is ignored: the next page is asked for at once")

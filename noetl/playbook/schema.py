@@ -149,7 +149,8 @@ def _fields(kind: Kind, own: Mapping[str, Any], shared: Mapping[str, Shape] = CO
 
 def _script() -> Schema:
     known = list(script_source.SOURCES)
-    source = _mapping(script_source.SOURCE_FIELDS, {"type": {"enum": known}}, required=("type",))
+    fields = {word: dict(shape.schema) for word, shape in script_source.SOURCE_FIELDS.items()}
+    source = _mapping(fields, {**fields, "type": {"enum": known}}, required=("type",))
     without = {"properties": {"source": {"properties": {"type": {"enum": ["http", "inline"]}}}}}
     return {
         **_mapping(("uri", "source"), {"uri": _or_null(_TEXT), "source": source}, required=("source",)),

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 
 from noetl.playbook.check import Check
 from noetl.playbook.document import Node
+from noetl.playbook.fields import check_shape
+from noetl.playbook.kinds import AUTH
 from noetl.playbook.mistakes import quote
 from noetl.playbook.model import Json
+from noetl.playbook.shapes import DURATION, MAPPING, METHOD, TEXT, Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +28,13 @@ SOURCES: Mapping[str, Source] = {
     "gcs": Source(),
     "s3": Source(),
 }
-SOURCE_FIELDS = ("type", "endpoint", "method", "headers", "timeout", "auth", "credential", "region", "code")
+SOURCE_FIELDS: Mapping[str, Shape] = {
+    **dict.fromkeys(("type", "endpoint", "region", "code"), TEXT),
+    "method": METHOD,
+    "headers": MAPPING,
+    "timeout": DURATION,
+    **AUTH,
+}
 
 _HINT = "write script: {uri: PATH, source: {type: file}}"
 
@@ -49,6 +58,9 @@ def read_script(check: Check, node: Node) -> Json:
     if kind is None:
         return node.value
     check.words(inner, SOURCE_FIELDS, "`source` of `script`")
+    for word, field in inner.items():
+        if word != "type" and word in SOURCE_FIELDS:
+            check_shape(check, field.node, SOURCE_FIELDS[word], f"`{word}` of `source`")
     name = check.text(kind, "`type` of `source`")
     found = SOURCES.get(name)
     if name and found is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from noetl.playbook.check import NOTHING, Check
+from noetl.playbook.code import check_code
 from noetl.playbook.document import Field, Node
 from noetl.playbook.expression import is_template
 from noetl.playbook.fields import find_kind, read_fields, require
@@ -60,6 +61,7 @@ def read_sink(check: Check, node: Node) -> Sink | None:
         config: dict[str, Json] = {word: check.value(field.node) for word, field in fields.items() if word not in OWN_WORDS}
     else:
         written = read_fields(check, fields, kind, name, what, OWN_WORDS)
+        check_code(check, fields, name, what, only_warn=True)
         require(check, node.position, fields, kind, what)
         config = _normal(written)
     if name == "postgres":

@@ -138,3 +138,11 @@ def test_secrets_that_the_end_of_an_execution_does_not_see() -> None:
     assert said(keychain, **read) == [
         f"`keychain` is known in tools and sinks, and is nothing in `{word}` of the playbook" for word in ("output", "on_failure")
     ]
+
+
+def test_a_sink_whose_code_is_no_python_is_only_warned_of() -> None:
+    said = "the code of a sink of kind `python` is no Python, in its line 2: invalid syntax: did you mean `return`?"
+    code = "def main(data):\n    retrun data"
+    assert warnings({"case": [{"when": True, "then": {"sink": {"tool": "python", "code": code}}}]}) == [said]
+    assert warnings({"case": [{"when": True, "then": {"sink": {"tool": {"kind": "python", "code": code}}}}]}) == [said]
+    assert warnings({"case": [{"when": True, "then": {"sink": {"tool": "python", "code": f"{code} + {{{{ x }}}}"}}}]}) == []
