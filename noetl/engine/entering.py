@@ -20,7 +20,8 @@ def enter(turn: Turn, entry: Entry) -> None:
     turn.entered += 1
     if turn.entered > ENTER_LIMIT:
         message = f"step {entry.step} was entered when {ENTER_LIMIT} steps had been, without any work in between"
-        turn.fail({"message": message, "type": "endless"}, entry.step)
+        hint = "mend the `next` that leads back to it, or let a step with a tool be between"
+        turn.fail({"message": message, "type": "endless", "hint": hint}, entry.step)
         return
     if entry.step == "start":
         entry = Entry("start", {**turn.view.payload, **entry.args}, entry.loop_results)

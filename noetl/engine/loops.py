@@ -53,7 +53,10 @@ def open_loop(turn: Turn, run: Run, entry: Entry) -> None:
         items = as_items(turn.plan.templates.render(loop.items, {**lookup(turn.view, plan.entering_roots), **args, "args": args}))
         limit = 1 if loop.mode == "sequential" else _limit(turn, run, loop, args)
         if len(items) > MAX_ITEMS:
-            raise TooManyItems(f"step {run.step} loops over {len(items)} items; at most {MAX_ITEMS} are possible")
+            raise TooManyItems(
+                f"step {run.step} loops over {len(items)} items; at most {MAX_ITEMS} are possible",
+                "loop over parts of them: `| batch(1000) | list`",
+            )
     except NoetlError as error:
         del turn.runs[run.id]
         told = error.as_error("`loop`: " if error.code == "template" else "")

@@ -31,7 +31,8 @@ def issue(turn: Turn, visit: Visit, index: int, event: str, number: int) -> bool
         if found[number].tool.kind == "event":
             turn.event("sink.executed", run, item=visit.item, status="COMPLETED")
             return issue(turn, visit, index, event, number + 1)
-        turn.fail({"message": f"step {run.step}: a sink at step.enter has nothing to write", "type": "sink"}, run.step)
+        hint = "write it at call.done: when: \"{{ event.name == 'call.done' }}\""
+        turn.fail({"message": f"step {run.step}: a sink at step.enter has nothing to write", "type": "sink", "hint": hint}, run.step)
         return False
     if visit.command is not None and not visit.ended:
         turn.finished.append(Finish(visit.command, "failed" if visit.error is not None else "done", visit.override, visit.error))

@@ -122,7 +122,8 @@ class Children:
         runtime = self._runtime
         parent = await runtime.committer.execution(execution_id)
         if parent.depth >= MAX_DEPTH:
-            raise NoetlError(f"sub-playbooks are nested more than {MAX_DEPTH} deep", code="too_deep")
+            hint = "see whether one of them runs itself: noetl execution get ID names the parent"
+            raise NoetlError(f"sub-playbooks are nested more than {MAX_DEPTH} deep", hint, code="too_deep")
         config, args = await self._asked(parent, command_id)
         path, version = str(config.get("path") or ""), _version(config.get("version"))
         if not path.strip():

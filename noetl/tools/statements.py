@@ -33,7 +33,7 @@ _HINTS = {
     "42703": "correct the column's name; a text stands in single quotes, double ones are for names",
     "42804": "convert the value: CAST(value AS type)",
     "42883": "correct the function's name, or convert its arguments: CAST(value AS type)",
-    "42P01": "create the table in a step before, or correct its name; without `auth` or `db_host` it is looked for in noetl's own database",
+    "42P01": "create the table in a step before, or correct its name; without `auth` or `db_host` the database is the platform's own",
     "42P07": "CREATE ... IF NOT EXISTS, or DROP ... IF EXISTS before it",
     "57014": TOO_LONG,
 }

@@ -54,6 +54,7 @@ def test_a_loop_has_a_greatest_size(monkeypatch: pytest.MonkeyPatch) -> None:
     assert caller.state.failure == {
         "message": "step start loops over 3 items; at most 2 are possible",
         "type": "too_many_items",
+        "hint": "loop over parts of them: `| batch(1000) | list`",
         "step": "start",
     }
 
