@@ -224,7 +224,7 @@ def _code(config: Mapping[str, Json]) -> str | None:
 
 def _add(scope: dict[str, Json], execution: Execution, root: str, keys: set[str] | None) -> None:
     match root:
-        case "execution_id" | "catalog_id" | "job" | "env" | "now" | "keychain" | "token":
+        case "execution_id" | "catalog_id" | "job" | "env" | "now" | "keychain":
             return
         case "workload" | "payload" | "vars":
             whole = {"workload": execution.workload, "payload": execution.payload, "vars": execution.variables or {}}[root]

@@ -26,7 +26,7 @@ AGGREGATE = 1024 * 1024
 PLANS = 256
 RESERVED = frozenset(
     {"execution_id", "catalog_id", "job", "workload", "payload", "env", "spec", "steps", "now", "event", "error", "response", "result"}
-    | {"keychain", "token"}
+    | {"keychain"}
 )
 
 

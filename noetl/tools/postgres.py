@@ -48,7 +48,7 @@ async def _run_all(connection: asyncpg.Connection, script: list[Statement]) -> J
 async def _run_one(connection: asyncpg.Connection, statement: Statement) -> dict[str, Json]:
     if "\0" in statement.text:
         raise ToolError(f"the statement has a NUL character, which PostgreSQL cannot hold: {statement.excerpt}", type="value")
-    if stands_alone(statement):
+    if stands_alone(statement) and statement.verb != "CALL":
         message = await connection.execute(statement.text)
         return {"status": "success", "row_count": count(message), "message": message}
     prepared = await connection.prepare(statement.text)

@@ -105,6 +105,9 @@ async def test_call_and_other_statements_that_stand_outside_transactions(databas
     procedure = "CREATE OR REPLACE PROCEDURE fill() LANGUAGE plpgsql AS $p$ BEGIN INSERT INTO called VALUES (1); COMMIT; END; $p$"
     await sql(database, procedure)
     assert value(await sql(database, "CALL fill(); SELECT a FROM called"))["command_1"]["rows"] == [{"a": 1}]
+    await sql(database, "CREATE OR REPLACE PROCEDURE more(INOUT a int) LANGUAGE plpgsql AS $p$ BEGIN COMMIT; a := a + 1; END; $p$")
+    assert value(await sql(database, "CALL more(5)"))["command_0"]["rows"] == [{"a": 6}]
+    assert "rows" not in value(await sql(database, "CALL fill()"))["command_0"]
     assert value(await sql(database, ["VACUUM called;", "CREATE INDEX CONCURRENTLY IF NOT EXISTS i ON called (a)"]))
 
 
