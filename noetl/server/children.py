@@ -122,7 +122,7 @@ class Children:
         runtime = self._runtime
         parent = await runtime.committer.execution(execution_id)
         if parent.depth >= MAX_DEPTH:
-            hint = "see whether one of them runs itself: noetl execution get ID names the parent"
+            hint = "see whether one of them runs itself; the parent of each is in: noetl execution get ID"
             raise NoetlError(f"sub-playbooks are nested more than {MAX_DEPTH} deep", hint, code="too_deep")
         config, args = await self._asked(parent, command_id)
         path, version = str(config.get("path") or ""), _version(config.get("version"))
