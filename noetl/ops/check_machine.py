@@ -83,15 +83,15 @@ def pid_files(settings: Settings) -> list[Finding]:
 def port(settings: Settings) -> list[Finding]:
     """Look whether the server could listen, or does."""
     where = f"{settings.host}:{settings.port}"
-    if here := server.find(settings):
-        return [Finding("port", OK, f"{where} is held by this home's server, pid {here.pid}")]
+    if here := server.meant(settings):
+        return [Finding("port", OK, f"{settings.host}:{here.port} is held by this home's server, pid {here.pid}")]
     if settings.server_url:
         return []
     if refusal := ports.refusal(settings.host, settings.port):
         return [Finding("port", BAD, refusal, "set NOETL_HOST and NOETL_PORT to where the server can listen")]
     if not ports.is_free(settings.host, settings.port):
         holder = ports.holder(settings.port)
-        return [Finding("port", BAD, f"{where} is taken by {holder}", "end it, or take another: noetl server start --port N")]
+        return [Finding("port", BAD, f"{where} is taken by {holder}", f"end it, or {server.another_port(settings)}")]
     return [Finding("port", OK, f"{where} is free")]
 
 

@@ -59,7 +59,7 @@ def nats(settings: Settings) -> list[Finding]:
 
 def server(settings: Settings) -> list[Finding]:
     """Look at the server that the settings mean, and at its workers."""
-    here = None if settings.server_url else servers.find(settings)
+    here = None if settings.server_url else servers.meant(settings)
     url = (here.url if here else None) or server_url(settings)
     token = _token(settings)
     client = Client(url, token or Secret(""), timeout=_WITHIN)

@@ -41,6 +41,11 @@ def free(host: str = "127.0.0.1") -> int:
         return int(probe.getsockname()[1])
 
 
+def next_free(host: str, port: int) -> int:
+    """Return the nearest port above this one that a server could listen on."""
+    return next((above for above in range(port + 1, min(port + 100, LAST_PORT)) if is_free(host, above)), 0) or free()
+
+
 def reuse(recorded: int | None, host: str = "127.0.0.1") -> int:
     """Return the port that was used before if it is free, another one otherwise."""
     return recorded if recorded and is_free(host, recorded) else free(host)

@@ -97,6 +97,21 @@ def find(settings: Settings) -> Record | None:
     return process.adopt(settings.home, _name(settings), note["pid"], RUNS, port=settings.port, url=url, version=noetl.__version__)
 
 
+def meant(settings: Settings) -> Record | None:
+    """Return this home's live server on the settings' port, else the only one that there is; that is whom clients ask."""
+    here = find(settings)
+    known = running(settings.home)
+    return here or (known[0] if len(known) == 1 else None)
+
+
+def another_port(settings: Settings) -> str:
+    """Return what to type where something else has the port."""
+    from noetl.ops import ports
+
+    free = ports.next_free(settings.host, settings.port)
+    return f"take another port: export NOETL_PORT={free}, or noetl server start --port {free}"
+
+
 def running(home: Path) -> list[Record]:
     """Return this home's live servers, one a port."""
     names = sorted(path.stem.removeprefix("noetl_") for path in home.glob("noetl_server*.pid"))
@@ -153,7 +168,7 @@ def _before(settings: Settings) -> Record | None:
     if not ports.is_free(settings.host, settings.port):
         raise Conflict(
             f"port {settings.port} is taken by {ports.holder(settings.port)}",
-            "end that process, or take another port: noetl server start --port N",
+            f"end that process, or {another_port(settings)}",
             code="port_taken",
         )
     return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import select
 import signal
 import socket
@@ -143,6 +144,15 @@ def test_a8_a_taken_port_names_its_holder(operator: Operator) -> None:
     assert started.returncode == 1
     assert f"port {operator.port} is taken by pid {os.getpid()}" in started.stderr
     assert operator.processes() == []
+    hint = re.search(r"export NOETL_PORT=(\d+), or noetl (server start --port \d+)$", started.stderr, re.MULTILINE)
+    assert hint is not None
+    operator.ok("db", "init")
+    operator.ok(*hint[2].split())
+    assert operator.services()["server"]["port"] == int(hint[1])
+    with socket.create_server(("127.0.0.1", operator.port)):
+        checks = {one["name"]: one for one in json.loads(operator.ok("doctor", "--json"))["checks"]}
+    assert checks["port"]["text"].startswith(f"127.0.0.1:{hint[1]} is held by this home's server")
+    assert checks["server"]["text"].endswith(f" at http://127.0.0.1:{hint[1]}")
 
 
 def test_a9_logs_rotate_and_are_followed(operator: Operator) -> None:
