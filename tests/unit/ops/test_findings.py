@@ -38,6 +38,11 @@ def test_one_that_hangs_and_one_that_breaks(tmp_path: Path) -> None:
     assert doctor.well(found[::2])
 
 
+def test_libraries_that_share_modules_are_imported_one_after_another() -> None:
+    names = [{check.name for check in checks} for checks in doctor.ROUNDS]
+    assert {"docker"} in names and {"kubernetes"} in names
+
+
 def test_a_line_each_and_what_to_type_under_it() -> None:
     found = [Finding("disk", BAD, "full", "make room"), Finding("database", OK, "there", ms=0.5)]
     assert doctor.text(found, lambda word, code: f"<{code}>{word}") == (
