@@ -95,11 +95,10 @@ def steps(web: Web) -> dict[str, dict[str, Json]]:
             "tool": {"kind": "python", "code": "result = 1"},
             "case": [{"when": "{{ event.name == 'call.done' }}", "then": {"sink": sink}}],
         },
-        "playbook": {"tool": {"kind": "playbook", "path": "tests/secret_child", "args": {"given": BOTH["a"]}}},
     }
 
 
-WORKING = ("http", "http basic", "postgres", "shell", "python", "python large", "playbook")
+WORKING = ("http", "http basic", "postgres", "shell", "python", "python large")
 FAILING = (
     "http failing", "postgres failing", "postgres cut", "postgres key",
     "shell failing", "shell cut", "python failing", "python cut", "python reported",
