@@ -39,7 +39,9 @@ async def run(call: Call) -> Json:
         ):
             return await _transfer(source, connection, written)
     except asyncpg.PostgresError as error:
-        raise ToolError(reason_of(error), hint_of(error), type=type(error).__name__.removesuffix("Error")) from error
+        failed = ToolError(reason_of(error), hint_of(error), type=type(error).__name__.removesuffix("Error"))
+        failed.details["sqlstate"] = error.sqlstate
+        raise failed from error
     except (asyncpg.InterfaceError, OSError, ValueError) as error:
         if isinstance(error, TimeoutError):
             raise ToolError(f"step {call.step} ran longer than {call.timeout:g} s", TOO_LONG, type="timeout") from error

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import AsyncGenerator, Awaitable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import asyncpg
 import duckdb
 
 from noetl.playbook.duration import seconds
+from noetl.playbook.inputs import in_words
 from noetl.tools.base import Call, Json, ToolError
 from noetl.tools.columns import quoted
 from noetl.tools.database import connection_to, target_of
 from noetl.tools.duckdb_file import opened, reason_of
 from noetl.tools.exchange import send
 from noetl.tools.request import authorized, build
-from noetl.tools.sql import statements
-from noetl.tools.statements import literal
+from noetl.tools.sql import Statement, statements
+from noetl.tools.statements import failure, literal
 
+_T = TypeVar("_T")
 Chunk = tuple[Sequence[str], Sequence[Sequence[Any]]]
 """The names of the values, and the rows."""
 
@@ -79,7 +81,7 @@ class HttpSource(Source):
         else:
             found = body["data"] if isinstance(body, Mapping) and isinstance(body.get("data"), list) else body
         if isinstance(found, str):
-            raise ToolError("the answer is text; a transfer needs JSON", type="value")
+            raise ToolError(f"the answer is {'text' if found.strip() else 'empty'}; a transfer needs JSON", type="value")
         return found if isinstance(found, list) else [] if found is None else [found]
 
 
@@ -92,15 +94,24 @@ class PostgresSource(Source):
         """Yield the rows."""
         target = target_of(self._config, self._call)
         async with connection_to(target, self._call) as connection, connection.transaction(readonly=True):
-            names, text = await self._as_text(connection)
-            cursor = await connection.cursor(text)
-            while rows := await cursor.fetch(self._size):
+            names, text = await self._told(self._as_text(connection))
+            cursor = await self._told(connection.cursor(text))
+            while rows := await self._told(cursor.fetch(self._size)):
                 yield names, rows
+
+    async def _told(self, asked: Awaitable[_T]) -> _T:
+        try:
+            return await asked
+        except asyncpg.PostgresError as error:
+            raise failure(error, "the source's query", Statement(self._query())) from error
 
     async def _as_text(self, connection: asyncpg.Connection) -> tuple[list[str], str]:
         query = self._query()
         prepared = await connection.prepare(query)
         there = [attribute.name for attribute in prepared.get_attributes()]
+        if twice := sorted({name for name in there if there.count(name) > 1}):
+            hint = "give each a name of its own: SELECT a.id AS id, b.id AS other_id"
+            raise ToolError(f"the source's query has several columns named {', '.join(twice)}", hint, type="config")
         mapping = self._mapping or {name: name for name in there}
         values = ", ".join(_column(path, there) for path in mapping.values())
         return list(mapping), f"SELECT {values} FROM (\n{query}\n) AS source"  # noqa: S608 - names are quoted
@@ -138,7 +149,7 @@ class DuckdbSource(Source):
             except duckdb.OutOfMemoryException as error:
                 raise MemoryError from error
             except duckdb.Error as error:
-                raise ToolError(reason_of(error), type=type(error).__name__) from error
+                raise ToolError(f"the source's query: {reason_of(error)}", type=type(error).__name__) from error
 
 
 def _native(value: Any, is_document: bool) -> Any:
@@ -174,7 +185,7 @@ def value_at(value: Json, path: str) -> Json:
 
 def _record(record: Json) -> Mapping[str, Json]:
     if not isinstance(record, Mapping):
-        raise ToolError(f"the source has a {type(record).__name__} where a record is expected: set data_path", type="value")
+        raise ToolError(f"the source has {in_words(record)} where a record is expected: set data_path", type="value")
     return record
 
 
