@@ -123,7 +123,7 @@ async def test_rows_of_different_columns_and_no_rows(database: Any) -> None:
         ({}, {'a") VALUES (1); --': 1}, "no column"),
         ({}, {"a": "no number"}, "invalid input syntax"),
         ({}, {"a": "\0"}, "NUL"),
-        ({}, [5], "a int"),
+        ({}, [5], "is a number; a row is a mapping"),
         ({}, {}, "empty"),
         ({"mode": "sideways"}, {"a": 1}, "sideways"),
     ],
