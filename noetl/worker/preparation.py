@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,7 +33,7 @@ def rendered_args(job: Mapping[str, Any], templates: Templates, scope: Mapping[s
     run_args = job["run_args"]
     scope = {**scope, **run_args, "args": run_args}
     written = arguments.effective_args(job["tool_args"], job["step_args"], run_args)
-    return {name: value if name in run_args else templates.render(value, scope) for name, value in written.items()}
+    return {name: value if name in run_args else _at(f"args.{name}", templates.render, value, scope) for name, value in written.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def rendered_config(
     """Return the config with its templates rendered; `code` is the text to execute (a list of commands for a shell)."""
     config = job["config"]
     code_fields = _CODE_FIELDS[kind.language] if kind.language is not None else ()
-    rendered = {name: templates.render(value, scope) for name, value in config.items() if name not in code_fields}
+    rendered = {name: _at(name, templates.render, value, scope) for name, value in config.items() if name not in code_fields}
     if kind.language is not None:
         rendered["code"] = _code(config, kind.language, templates, scope, reading)
     return overridden(rendered, job["overrides"]) if job["overrides"] else rendered
@@ -75,10 +75,18 @@ def _code(config: Mapping[str, Json], language: str, templates: Templates, scope
             return text if language == "python" else _rendered_code(text, language, templates, reading.names)
     for name in plain:
         if config.get(name):
-            return _rendered_code(config[name], language, templates, scope)
+            return _at(name, _rendered_code, config[name], language, templates, scope)
     if reading.code_optional and language != "python":
         return None
     raise ToolError(f"there is nothing to run: give {' or '.join((*plain[:2], *encoded[:1]))}", type="config")
+
+
+def _at(field: str, render: Callable[..., Json], *what: Any) -> Json:
+    """Render a field of the step, and say which one it is where that fails."""
+    try:
+        return render(*what)
+    except TemplateError as error:
+        raise TemplateError(f"`{field}`: {error.message}", error.hint) from error
 
 
 def _source_type(written: Mapping[str, Json]) -> Json:

@@ -49,6 +49,16 @@ async def test_a_template_that_fails_says_what_to_do(bench: Any, template: str, 
     assert (outcome.error["type"], outcome.error["hint"]) == ("template", hint)
 
 
+async def test_a_template_that_fails_says_of_which_field_it_is(bench: Any) -> None:
+    broken = "'nowhere' is undefined"
+    url = await bench.run("http", {"url": "http://127.0.0.1:1/{{ nowhere + 1 }}"})
+    assert url.error["message"] == f"`url`: template `http://127.0.0.1:1/{{{{ nowhere + 1 }}}}`: {broken}"
+    query = await bench.run("duckdb", {"query": "SELECT 1\nWHERE a = {{ nowhere + 1 }}", "database": ":memory:"})
+    assert query.error["message"] == f"`query`: line 2 of a template, `WHERE a = {{{{ nowhere + 1 }}}}`: {broken}"
+    arg = await bench.python("result = 1", args={"x": {"y": "{{ nowhere + 1 }}"}})
+    assert arg.error["message"] == f"`args.x`: template `{{{{ nowhere + 1 }}}}`: {broken}"
+
+
 async def test_a_missing_argument_and_an_entry_of_the_keychain_keep_their_hints(bench: Any) -> None:
     missing = await bench.python("def main(first, second): return first")
     assert (missing.error["type"], missing.error["hint"]) == ("missing_argument", "Add it to the step's args: first: …")
