@@ -14,6 +14,8 @@ from typing import Any
 from noetl.errors import NoetlError
 from noetl.settings import Postgres, Secret, Settings
 
+_LOCAL = ("127.0.0.1", "localhost", "::1", "0.0.0.0", "::")  # noqa: S104 - nothing is bound to it here
+
 
 @dataclass(frozen=True)
 class Embedded:
@@ -32,6 +34,14 @@ def log_file(home: Path, service: str) -> Path:
 def pid_file(home: Path, service: str) -> Path:
     """Return the PID file of a service (`server`, `worker_NAME`, …)."""
     return home / f"noetl_{service}.pid"
+
+
+def server_socket(home: Path, host: str | None, port: int) -> Path | None:
+    """Return the socket by which a server of this home is reached without the network (docs/decisions/0024).
+
+    `host` is where it listens, or where it is asked; None unless that is, or includes, loopback: there only one server can have the port.
+    """
+    return home / f"server-{port}.sock" if host in _LOCAL else None
 
 
 def read_embedded(home: Path) -> Embedded:

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import uvicorn
 import uvloop
@@ -74,7 +75,7 @@ async def _serve(settings: Settings, init_db: bool) -> int:
             timeout_keep_alive=75,
             backlog=2048,
         )
-        return await _run(_Server(config), runtime)
+        return await _run(_Server(config, home.server_socket(settings.home, settings.host, settings.port)), runtime)
     finally:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(runtime.close(), STOP_SECONDS)
@@ -97,18 +98,56 @@ def _wire(settings: Settings) -> Runtime:
 
 
 class _Server(uvicorn.Server):
-    """Leaves the signals to us: event streams have to end before it waits for them."""
+    """Listens at a socket of its home too. Leaves the signals to us: event streams have to end before it waits for them."""
+
+    def __init__(self, config: uvicorn.Config, here: Path | None) -> None:
+        super().__init__(config)
+        self._here = here
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and say so."""
         await super().startup(sockets)
         if self.started:
+            if self._here is not None:
+                await self._listen_here(self._here)
             logger.info("noetl %s is ready at http://%s:%d (pid %d)", __version__, self.config.host, self.config.port, os.getpid())
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen no longer."""
+        if self._here is not None:
+            self._here.unlink(missing_ok=True)
+        await super().shutdown(sockets)
+
+    async def _listen_here(self, path: Path) -> None:
+        """Listen where workers of this home come; the lock says that nobody else does. Where there can be no socket, they come over TCP."""
+        try:
+            here = _bound(path)
+        except OSError as error:
+            logger.info("workers of this home come over TCP: there can be no socket %s: %s", path, error)
+            return
+        loop = asyncio.get_running_loop()
+        listening = await loop.create_unix_server(
+            lambda: Front(self.config, self.server_state, self.lifespan.state, loop), sock=here, backlog=self.config.backlog
+        )
+        self.servers.append(listening)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Capture none."""
         yield
+
+
+def _bound(path: Path) -> socket.socket:
+    """Return a socket that is bound to a file by which only this user can come."""
+    path.unlink(missing_ok=True)
+    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        bound.bind(str(path))
+        path.chmod(0o600)
+    except OSError:
+        bound.close()
+        raise
+    return bound
 
 
 async def _run(server: uvicorn.Server, runtime: Runtime) -> int:

@@ -65,7 +65,7 @@ async def _work(settings: Settings, name: str, pool: str, slots: int, nats_url: 
     replaces = lock.acquire(note).get("worker_id", "")
     token = home.token(settings)
     assert settings.server_url is not None
-    api = Api(settings.server_url, token)
+    api = Api(settings.server_url, token, settings.home)
     worker = Worker(settings, api, token, worker_id=worker_id, replaces=replaces, pool=pool, slots=slots, nats_url=nats_url)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import aiohttp
 import orjson
 
 from noetl.engine.value import loads
 from noetl.errors import NoetlError, NotFound, Unauthorized, Unavailable
+from noetl.home import server_socket
 from noetl.settings import Secret
 from noetl.worker.line import Line, Listener
 
@@ -22,13 +23,18 @@ PIECE = 256 * 1024
 
 
 class Api:
-    """A client with connections that are kept. Every call raises Unavailable where the server does not answer."""
+    """A client with connections that are kept. Every call raises Unavailable where the server does not answer.
 
-    def __init__(self, url: str, token: Secret) -> None:
+    `home` is NOETL_HOME: a server that has the same one, and is on loopback, is asked by its socket there.
+    """
+
+    def __init__(self, url: str, token: Secret, home: Path) -> None:
         self.url = url.rstrip("/")
         self._headers = {"Authorization": f"Bearer {token.reveal()}"}
         self._session: aiohttp.ClientSession | None = None
-        self._reports, self._claims, self._parking = (Line(self.url, token) for _ in range(3))
+        parts = urlsplit(self.url)
+        here = server_socket(home, parts.hostname, parts.port or 80)
+        self._reports, self._claims, self._parking = (Line(self.url, token, here) for _ in range(3))
 
     async def open(self) -> None:
         """Make the client."""

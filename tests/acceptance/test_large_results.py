@@ -183,7 +183,7 @@ def test_pieces_count_under_the_live_lease_only(platform: Live) -> None:
 
 
 async def _send(platform: Live, address: str, body: bytes) -> None:
-    api = Api(platform.a_server.url, platform.token)
+    api = Api(platform.a_server.url, platform.token, platform.home)
     await api.open()
     try:
         await api.put(f"/api/worker/chunk/{address}", body)
