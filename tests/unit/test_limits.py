@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from noetl import errors
 from noetl.engine import loops, retry, turn, waking
 from noetl.playbook import check, document, steps
 from noetl.server import children, evaluator, execution, sweeper
@@ -43,6 +44,7 @@ KIB, MIB, GIB = 1024, 1024**2, 1024**3
         ("memory of a step's process", f"{Settings.step_memory // GIB} GiB"),
         ("wait for a sub-playbook", f"{children.TIMEOUT:.0f} s"),
         ("routing templates that are not plain: time and memory", f"{evaluator.SECONDS:.0f} s and {evaluator.MEMORY // GIB} GiB"),
+        ("the `hint` of an error", f"{errors.MOST_HINT} characters"),
         ("what a step prints, as it is logged", f"{surroundings.OUTPUT_LIMIT // KIB} KiB"),
         ("times that a command's worker may be lost under it", f"{sweeper.MAX_LOST}"),
         ("wait that `Retry-After` may ask for", f"{retry.LONGEST_RETRY_AFTER:,.0f} s"),
