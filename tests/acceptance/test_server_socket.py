@@ -78,7 +78,7 @@ def test_a_home_that_no_socket_fits_into_is_as_good_as_any(make_live: MakeLive) 
 
 @pytest.mark.parametrize(
     ("host", "there"),
-    [("127.0.0.1", True), ("localhost", True), ("0.0.0.0", True), ("::1", True), ("10.0.0.5", False), ("db.example", False), (None, False)],  # noqa: S104
+    [("127.0.0.1", True), ("localhost", True), ("0.0.0.0", True), ("::1", True), ("10.0.0.5", False), ("db.example", False), (None, False)],
 )
 def test_only_where_a_port_is_one_servers_the_socket_stands_for_it(host: str | None, there: bool) -> None:
     """A tunnel to another machine may have the same port at another address."""
