@@ -9,15 +9,27 @@ import pytest
 from live import Live
 
 from noetl.engine.turn import MAX_VARIABLE
+from noetl.engine.waking import MAX_OUTPUT
 from noetl.errors import TooLarge, UsageError
 from noetl.playbook.check import NAME_LENGTH
 from noetl.playbook.steps import MAX_VARIABLES
+from noetl.server.routes.executions import MAX_PAYLOAD
 
 WAITS = """\
 apiVersion: noetl.io/v2
 kind: Playbook
 metadata: {name: waits}
 workflow: [{step: start, pool: nobody, tool: {kind: python, code: "result = 1"}}]
+"""
+
+
+OUTPUT = """\
+apiVersion: noetl.io/v2
+kind: Playbook
+metadata: {name: large_output}
+workload: {size: 0}
+output: "{{ start }}"
+workflow: [{step: start, tool: {kind: python, args: {size: "{{ workload.size }}"}, code: "result = 'x' * size"}}]
 """
 
 
@@ -43,6 +55,27 @@ def test_variables(live: Live) -> None:
     kept = live.api.get(path)["variables"]
     assert (len(kept), kept["v1"]["value"]) == (MAX_VARIABLES, "again")
     live.api.post(f"/api/executions/{execution}/cancel", {})
+
+
+def test_a_payload(live: Live) -> None:
+    live.register(WAITS)
+    begun = len(live.api.get("/api/executions", path="waits", limit=1000)["executions"])
+    fits = {"text": "x" * (MAX_PAYLOAD - len('{"text":""}'))}
+    execution = str(live.api.post("/api/execute", {"path": "waits", "payload": fits})["execution_id"])
+    with pytest.raises(TooLarge, match="the payload is larger than 4194304 bytes") as refused:
+        live.api.post("/api/execute", {"path": "waits", "payload": {"text": fits["text"] + "x"}})
+    assert refused.value.hint == "put the data into a file or a table and pass its name"
+    assert len(live.api.get("/api/executions", path="waits", limit=1000)["executions"]) == begun + 1
+    live.api.post(f"/api/executions/{execution}/cancel", {})
+
+
+def test_an_output(live: Live) -> None:
+    for size, status in ((MAX_OUTPUT - 2, "COMPLETED"), (MAX_OUTPUT - 1, "FAILED")):
+        ended = live.run(OUTPUT, {"size": size})
+        assert ended["status"] == status, ended["error"]
+    assert ended["error"]["message"] == "output: it has 4194305 bytes; at most 4194304 are possible"
+    assert ended["error"]["type"] == "too_large"
+    assert live.api.get(f"/api/executions/{ended['execution_id']}")["output"] is None
 
 
 def test_the_name_of_a_credential(live: Live) -> None:
