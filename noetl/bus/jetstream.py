@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import nats
@@ -158,10 +159,10 @@ class Bus:
         )
         try:
             await self._js.add_consumer(subjects.STREAM, config)
-            subscription = await self._js.pull_subscribe_bind(subjects.consumer(pool), subjects.STREAM)
+            bind = partial(self._js.pull_subscribe_bind, subjects.consumer(pool), subjects.STREAM)
+            return Rings(bind, await bind())
         except UNREACHABLE as error:
             raise Unavailable(f"the rings of pool {pool} cannot be heard: {error}", "see: noetl logs --service nats") from error
-        return Rings(subscription)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,17 +174,28 @@ class Ring:
 
 
 class Rings:
-    """The rings of one pool, taken by pull."""
+    """The rings of one pool, taken by pull.
 
-    def __init__(self, subscription: Any) -> None:
+    After a wait without a ring the subscription is another one: NATS tells the old one, maybe late, that its wait is over, and a fetch
+    that reads this takes it for its own, and then waits for all the rings that it may take instead of for the first.
+    """
+
+    def __init__(self, bind: Callable[[], Awaitable[Any]], subscription: Any) -> None:
+        self._bind = bind
         self._subscription = subscription
 
     async def take(self, most: int, wait: float) -> list[Ring]:
         """Take up to so many rings, waiting for the first; empty after the wait. Raises Unavailable where NATS or the consumer is gone."""
         try:
+            if self._subscription is None:
+                self._subscription = await self._bind()
             messages = await self._subscription.fetch(most, timeout=wait)
         except TimeoutError:
+            await self.close()
             return []
+        except asyncio.CancelledError:
+            await self.close()
+            raise
         except UNREACHABLE as error:
             raise Unavailable(f"NATS is away: {str(error) or type(error).__name__}") from error
         return [Ring(subjects.decode(message.data), message) for message in messages]
@@ -195,9 +207,11 @@ class Rings:
                 await ring.message.ack()
 
     async def close(self) -> None:
-        """Stop hearing."""
-        with contextlib.suppress(*UNREACHABLE):
-            await self._subscription.unsubscribe()
+        """Stop hearing, until the next take."""
+        subscription, self._subscription = self._subscription, None
+        if subscription is not None:
+            with contextlib.suppress(*UNREACHABLE):
+                await subscription.unsubscribe()
 
 
 async def _quiet(error: Exception) -> None:

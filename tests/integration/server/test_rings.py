@@ -85,3 +85,20 @@ def test_a_worker_that_is_given_all_it_has_room_for_has_another_one_rung(alone: 
         return found
 
     assert asyncio.run(count()) == [(3, 1), (3, 1), (2, 0)]
+
+
+async def test_what_nats_says_late_of_an_earlier_wait_keeps_no_ring_from_a_worker(alone: Live) -> None:
+    """A fetch that reads that a wait is over waits for all the rings that it may take, and not for the first: so did one in four here."""
+    bus = Bus(alone.nats_url, "test")
+    await bus.open()
+    rings = await bus.rings("told_late")
+    for number in range(40):
+        await rings.answered(await rings.take(16, 0.01))
+        taking = asyncio.ensure_future(rings.take(16, 60))
+        await asyncio.sleep(0.01)
+        await bus.ring([("told_late", 1, number)])
+        done, _ = await asyncio.wait({taking}, timeout=20)
+        assert done, f"the ring {number} is not heard"
+        await rings.answered(taking.result())
+    await rings.close()
+    await bus.close()
