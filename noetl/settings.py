@@ -33,13 +33,14 @@ LAST_PORT = 65535
 
 @dataclass(frozen=True)
 class Postgres:
-    """Where the server's database is."""
+    """Where the server's database is. `sockets`: a folder in which PostgreSQL may have a socket, which is tried first."""
 
     host: str
     port: int
     database: str
     user: str
     password: Secret
+    sockets: str = ""
 
 
 @dataclass(frozen=True)

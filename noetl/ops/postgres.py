@@ -8,6 +8,7 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 from dataclasses import dataclass
 from functools import cache
@@ -183,7 +184,8 @@ def _clear_leftovers(data: Path) -> None:
         with contextlib.suppress(psutil.Error):
             candidate.kill()
     process.wait_gone(stuck, timeout=5)
-    (data / "postmaster.pid").unlink(missing_ok=True)
+    for path in (data / "postmaster.pid", *data.glob(".s.PGSQL.*")):
+        path.unlink(missing_ok=True)
 
 
 def _run(home: Path, data: Path, port: int, owner_id: int | None, progress: Progress) -> None:
@@ -191,7 +193,7 @@ def _run(home: Path, data: Path, port: int, owner_id: int | None, progress: Prog
     log_from = process.log_size(log)
     program = program_path("postgres")
     environ = {"PATH": os.environ.get("PATH", ""), "TZ": "UTC"}
-    argv = [str(program), "-D", str(data), "-p", str(port)]
+    argv = [str(program), "-D", str(data), "-p", str(port), *_socket(data, port)]
     entry = process.spawn(
         home,
         SERVICE,
@@ -206,6 +208,18 @@ def _run(home: Path, data: Path, port: int, owner_id: int | None, progress: Prog
         version=version(),
     )
     _wait(home, data, entry, log_from, progress)
+
+
+def _socket(data: Path, port: int) -> list[str]:
+    """Return the words that have PostgreSQL listen at a socket in its own folder too; none where there can be none: it would not start."""
+    path = data / f".s.PGSQL.{port}"
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as tried:
+            tried.bind(str(path))
+        path.unlink()
+    except OSError:
+        return []
+    return ["-c", "unix_socket_directories=."]
 
 
 def _wait(home: Path, data: Path, entry: Record | None, log_from: int, progress: Progress) -> None:

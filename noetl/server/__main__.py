@@ -93,6 +93,8 @@ def _wire(settings: Settings) -> Runtime:
     postgres = settings.postgres or embedded.postgres
     if postgres is None:
         raise NoetlError("no database is known", "set POSTGRES_HOST, or start the embedded one: noetl up", code="no_database")
+    if settings.postgres is None:
+        postgres = replace(postgres, sockets=str(settings.home / "postgres"))
     playbooks = settings.playbooks or (embedded.playbooks if settings.postgres is None else None)
     return Runtime(settings, postgres, playbooks, settings.nats_url or embedded.nats_url, home.token(settings))
 

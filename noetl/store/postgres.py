@@ -213,10 +213,11 @@ async def _leave(held: Any) -> None:
 
 
 def connection(postgres: Postgres) -> dict[str, Any]:
-    """Return the driver's arguments for a connection."""
+    """Return the driver's arguments for a connection; of several places it takes the first one that answers."""
+    places = [postgres.sockets, postgres.host] if postgres.sockets else [postgres.host]
     return {
-        "host": postgres.host,
-        "port": postgres.port,
+        "host": places,
+        "port": [postgres.port] * len(places),
         "database": postgres.database,
         "user": postgres.user,
         "password": postgres.password.reveal(),
