@@ -124,12 +124,23 @@ def _mend(target: Target, error: Exception) -> str:
     return ""
 
 
+def _leave_out(config: Mapping[str, Json], auth: Json) -> None:
+    """Refuse an `auth` that says of no database where it is: what was meant for another one is not for the platform's own."""
+    hint = "name a credential of a database, or leave `auth` out for the platform's database for playbooks"
+    if auth:
+        named = f"the credential {auth}" if isinstance(auth, str) else "the credential of `auth`"
+        raise ToolError(f"{named} has no host, connection or other field of a database", hint, type="config")
+    if any(name in config for name in ("auth", "credential")):
+        raise ToolError("`auth` renders to nothing", hint, type="config")
+
+
 def target_of(config: Mapping[str, Json], call: Call) -> Target:
     """Return the database that a config names: its own fields over those of its credential, else the platform's default for playbooks."""
     auth = config.get("auth") or config.get("credential")
     stored = credential.resolve(auth, call.credential) or {}
     fields = {name: _first(config, names) or _first(stored, names) for name, names in _FIELDS.items()}
     if not any(fields.values()):
+        _leave_out(config, auth)
         stored = dict(call.credential(_DEFAULT))
         fields = {name: _first(stored, names) for name, names in _FIELDS.items()}
     try:

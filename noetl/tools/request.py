@@ -125,7 +125,10 @@ def authorized(request: Request, config: Mapping[str, Json], find: Find, secrets
     if key is not None and (kind in ("api_key", "apikey", "header") or token is None):
         return _with_key(request, fields, str(key))
     if token is None:
-        raise ToolError("the credential has neither token, nor username and password, nor api_key", type="config")
+        auth = config.get("auth") or config.get("credential")
+        named = f"the credential {auth}" if isinstance(auth, str) else "the credential of `auth`"
+        hint = "store one that has: noetl credential set NAME --type bearer --file FILE"
+        raise ToolError(f"{named} has neither token, nor username and password, nor api_key", hint, type="config")
     return _with_header(request, "Authorization", f"Bearer {token}")
 
 

@@ -188,3 +188,22 @@ async def test_nul_is_refused(database: Any) -> None:
 
 async def test_nothing_to_run(database: Any) -> None:
     assert (await sql(database, "-- only this")).error["type"] == "config"
+
+
+@pytest.mark.parametrize(
+    ("auth", "said"),
+    [
+        ("bearer", "the credential bearer has no host, connection or other field of a database"),
+        ({"type": "postgres", "credential": "bearer"}, "the credential of `auth` has no host"),
+        ("{{ workload.nothing }}", "`auth` renders to nothing"),
+    ],
+    ids=["a token", "in a mapping", "nothing"],
+)
+async def test_an_auth_that_names_no_database_is_not_the_platforms_own(database: Any, auth: Any, said: str) -> None:
+    database.credentials |= {"bearer": {"token": "t"}}
+    for more in ({}, {"sink": {"data": {"a": 1}, "has_data": True}}):
+        config = {"auth": auth, **({"table": "never"} if more else {"query": "SELECT 1"})}
+        outcome = await database.run("postgres", config, **more)
+        assert isinstance(outcome, Failed)
+        assert outcome.error["message"].startswith(said)
+        assert outcome.error["type"] == "config"
