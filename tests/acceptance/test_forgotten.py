@@ -45,6 +45,10 @@ def dies_at(live: Live, row: str, *args: object) -> Iterator[None]:
             yield
         finally:
             server.kill()
+            # PostgreSQL would do what a dead server has asked for as soon as the lock is gone.
+            others = "datname = current_database() AND pid NOT IN ($1, pg_backend_pid())"
+            end = f"SELECT count(pg_terminate_backend(pid)) AS n FROM pg_stat_activity WHERE {others}"
+            live.until(lambda: live.sql(end, held.get_server_pid()) == [{"n": 0}], "nobody else is in the database")
             runner.run(held.close())
     live.server(port=int(server.url.rsplit(":", 1)[1]))
 
