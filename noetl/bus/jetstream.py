@@ -20,6 +20,7 @@ from noetl.errors import Unavailable
 from noetl.settings import Secret
 
 logger = logging.getLogger("noetl.bus")
+HINT = "noetl's own is started by: noetl up (its log: noetl logs --service nats); another is where NATS_URL says"
 UNREACHABLE = (NatsError, OSError, TimeoutError, asyncio.TimeoutError)
 
 
@@ -32,6 +33,7 @@ class Bus:
         self._nats: Any = None
         self._js: Any = None
         self._missed_logged = False
+        self._where = url.reveal().rpartition("@")[2].rpartition("//")[2]
 
     @property
     def opened(self) -> bool:
@@ -62,9 +64,7 @@ class Bus:
                 wait,
             )
         except UNREACHABLE as error:
-            raise Unavailable(
-                f"NATS does not answer: {str(error) or type(error).__name__}", "see: noetl ps, noetl logs --service nats"
-            ) from error
+            raise Unavailable(f"NATS at {self._where} does not answer: {str(error) or type(error).__name__}", HINT) from error
         self._js = self._nats.jetstream(timeout=3)
 
     async def close(self) -> None:

@@ -53,7 +53,7 @@ def nats(settings: Settings) -> list[Finding]:
     try:
         version, taken = asyncio.run(_ask_nats(url))
     except NoetlError as error:
-        return [Finding("nats", BAD, error.message, "see: NATS_URL, and whether it runs" if settings.nats_url else error.hint)]
+        return [Finding("nats", BAD, error.message, error.hint)]
     return [Finding("nats", OK, f"nats-server {version} with JetStream", ms=taken)]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -136,6 +137,8 @@ class Client:
             raise Unavailable(f"no server answers at {self.url}", START_A_SERVER) from error
         except TimeoutError as error:
             raise Unavailable(f"the server at {self.url} did not answer in time", "see: noetl server status") from error
+        except socket.gaierror as error:
+            raise Unavailable(f"the host of {self.url} has no address: {error.strerror}", "set NOETL_SERVER_URL to the server's") from error
         except _breaks() as error:
             reason = str(error) or type(error).__name__
             raise Unavailable(f"the connection to {self.url} broke: {reason}", "see: noetl server status") from error

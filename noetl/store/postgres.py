@@ -106,7 +106,7 @@ def translated(where: str) -> Iterator[None]:
     except CONNECTION_LOST as error:
         raise Unavailable(
             f"the database at {where} does not answer: {str(error) or type(error).__name__}",
-            "see: noetl doctor, noetl logs --service postgres; if noetl brings it along: noetl up",
+            "noetl's own is started by: noetl up (its log: noetl logs --service postgres); another is where POSTGRES_HOST says",
         ) from error
     except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError, asyncpg.InsufficientPrivilegeError) as error:
         raise Refused(f"the database at {where} refuses: {error}", "see: POSTGRES_USER, POSTGRES_PASSWORD and POSTGRES_DB") from error

@@ -73,6 +73,7 @@ def test_what_hangs_does_not_hang_the_doctor(operator: Operator) -> None:
     for name in ("database", "nats", "server"):
         assert found[name]["state"] == "bad", name
         assert found[name]["hint"], name
+    assert f"127.0.0.1:{port} " in found["nats"]["text"]
     assert found["noetl"]["state"] == "ok"
 
 

@@ -71,3 +71,10 @@ def test_no_server_says_what_to_type() -> None:
 def test_a_url_that_is_none(url: str) -> None:
     with pytest.raises(UsageError, match="is no server URL"):
         Client(url, Secret("t"))
+
+
+def test_a_host_that_there_is_not_is_said_to_be() -> None:
+    there = client.connect(Settings(home=Path("/nowhere"), server_url="http://nobody.invalid:1"))
+    with pytest.raises(Unavailable, match=r"the host of http://nobody\.invalid:1 has no address") as refused:
+        there.get("/health")
+    assert refused.value.hint == "set NOETL_SERVER_URL to the server's"
