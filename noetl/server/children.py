@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -19,7 +20,7 @@ from noetl.playbook.duration import seconds
 from noetl.playbook.expression import Templates, is_plain, is_template
 from noetl.playbook.inputs import check_payload
 from noetl.playbook.mistakes import nearest
-from noetl.playbook.model import Tool
+from noetl.playbook.model import Step, Tool
 from noetl.server.chunks import place_of
 from noetl.server.committer import unheard
 from noetl.server.execution import Execution
@@ -86,12 +87,19 @@ class Children:
         step = execution.plan.steps[issued.step].step if issued is not None else None
         if step is None or step.tool is None:
             return
-        own = seconds(step.tool.config["timeout"]) if step.tool.config.get("timeout") not in (None, "") else None
-        limit = min((bound for bound in (step.timeout.attempt, own) if bound is not None), default=TIMEOUT)
+        limit = await self._limit(execution, command_id, step)
         row = await runtime.database.row("engine_claim", execution_id, command_id, timedelta(seconds=limit))
         if row is not None:
             asyncio.get_running_loop().call_later(limit + LATE, lambda: runtime.spawn(self._expire(execution_id, command_id)))
             await self._start(execution_id, command_id, row["fence"])
+
+    async def _limit(self, parent: Execution, command_id: int, step: Step) -> float:
+        """Return how many seconds a step waits for its sub-playbook; a `timeout` that cannot be rendered fails it as it begins."""
+        own = step.tool.config.get("timeout") if step.tool is not None else None
+        if is_template(own):
+            with contextlib.suppress(NoetlError):
+                own = (await self._asked(parent, command_id))[0].get("timeout")
+        return min((bound for bound in (step.timeout.attempt, seconds(own)) if bound is not None), default=TIMEOUT)
 
     async def _expire(self, execution_id: int, command_id: int) -> None:
         """Give up waiting for a child, unless it is over; where this server is gone by then, the sweep does it."""
@@ -128,6 +136,9 @@ class Children:
         path, version = str(config.get("path") or ""), _version(config.get("version"))
         if not path.strip():
             raise NoetlError("`path` of the sub-playbook is nothing", "see what its template reads, or give it a default", code="config")
+        if (within := config.get("timeout")) not in (None, "") and seconds(within) is None:
+            hint = 'it has to be a length of time, such as 30, "30s" or "5m"'
+            raise NoetlError(f"`timeout` of the sub-playbook is {str(within)[:100]!r}", hint, code="config")
         row = await runtime.database.row("catalog_entry", None, path, version)
         if row is None and version and (newest := await runtime.database.row("catalog_entry", None, path, None)):
             raise NotFound(f"the playbook {path} has no version {version}", f"its newest one is {newest['version']}")
@@ -200,7 +211,7 @@ class Children:
         payload = await self._render(envelopes, tool.config.get("payload"), scope)
         written = await self._render(envelopes, {**tool.args, **step_args}, scope)
         args = {**(payload if isinstance(payload, dict) else {}), **written, **run_args}
-        config = {name: tool.config.get(name) for name in ("path", "version", "return_step")}
+        config = {name: tool.config.get(name) for name in ("path", "version", "return_step", "timeout")}
         rendered: dict[str, Json] = await self._render(envelopes, config, {**scope, **args, "args": args, **own})
         return rendered, args
 
