@@ -146,7 +146,8 @@ async def _queued(runtime: Runtime, group: Mapping[str, Any], *, paused: bool) -
         busy = await runtime.database.rows("why_busy", pool)
         by = ", ".join(f"{one['count']} × {one['step']} of {one['path']} ({one['execution_id']})" for one in busy)
         start = "noetl worker start" + ("" if pool == "default" else f" --pool {pool}")
-        text = f"the workers of pool {pool} are busy: {used} of {slots} slots, by {by}"
+        ahead = f" and {used - slots} more taken ahead" if used > slots else ""
+        text = f"the workers of pool {pool} are busy: {min(used, slots)} of {slots} slots{ahead}, by {by}"
         return _told("busy", text, True, group, since=group["since"], type=[start], **facts)
     if paused:
         return _told("queued", "waits until the execution goes on", False, group, since=group["since"], **facts)

@@ -34,6 +34,9 @@ TWO = """\
   - {step: bad, tool: {kind: python, code: "result = 1"}}
   - {step: good, tool: {kind: python, code: "result = 1"}}
 """
+LOOP_OF_SIX = """\
+  - {step: start, loop: {in: "{{ range(6) | list }}", iterator: n, mode: parallel}, tool: {kind: python, code: "result = 1"}}
+"""
 CHUNKS = """\
   - step: start
     pool: nobody
@@ -229,6 +232,17 @@ def test_a_command_that_a_free_worker_does_not_take(own: Live) -> None:
         nobody = first(own, execution, "no_worker")
         assert nobody["text"].startswith("no worker of pool default is alive; one drains; the last one was heard of ")
         assert nobody["typed"][0] == "noetl worker start"
+
+
+def test_what_a_worker_has_taken_ahead_is_in_no_slot(own: Live) -> None:
+    worker = Pretender(own)
+    execution = own.execute(HEAD.format(name="ahead") + LOOP_OF_SIX)
+    for _ in range(5):
+        worker.claim(execution)
+    busy = own.until(lambda: [one for one in why(own, execution)["reasons"] if one["state"] == "busy"], "it is told who is busy")[0]
+    by = f"by 5 × start of tests/ahead ({execution})"
+    assert busy["text"] == f"the workers of pool default are busy: 4 of 4 slots and 1 more taken ahead, {by}"
+    own.api.post(f"/api/executions/{execution}/cancel", {})
 
 
 def test_what_is_due_after_a_failure_and_between_the_chunks_of_a_loop(own: Live) -> None:
