@@ -141,12 +141,18 @@ def mismatch(spec: InputSpec, value: Json) -> str:
     if spec.enum and value not in spec.enum:
         return f"one of {', '.join(map(_shown, spec.enum))}"
     measured = seconds(value) if spec.type == "duration" else value if _is_number(value) else _length(value)
-    unit = " s" if spec.type == "duration" else "" if _is_number(value) else " characters" if isinstance(value, str) else " entries"
+    unit = "s" if spec.type == "duration" else "" if _is_number(value) else "characters" if isinstance(value, str) else "entries"
     if measured is not None and spec.least is not None and measured < spec.least:
-        return f"at least {spec.least:g}{unit}"
+        return f"at least {_counted(spec.least, unit)}"
     if measured is not None and spec.most is not None and measured > spec.most:
-        return f"at most {spec.most:g}{unit}"
+        return f"at most {_counted(spec.most, unit)}"
     return ""
+
+
+def _counted(number: float, unit: str) -> str:
+    one = {"characters": "character", "entries": "entry"}
+    written = str(number) if isinstance(number, int) else f"{number:g}"
+    return f"{written} {one.get(unit, unit) if number == 1 else unit}".rstrip()
 
 
 def _length(value: Json) -> int | None:
@@ -186,11 +192,11 @@ def in_words(value: Json) -> str:
         case bool():
             return "true or false"
         case str():
-            return f"text of {len(value)} characters"
+            return f"text of {_counted(len(value), 'characters')}"
         case int() | float():
             return "a number"
         case list():
-            return f"a list of {len(value)} entries"
+            return f"a list of {_counted(len(value), 'entries')}"
         case _:
             return "a mapping" if value else "an empty mapping"
 

@@ -32,7 +32,7 @@ def test_what_fits_is_accepted() -> None:
     [
         ({}, "n", "is missing: it has to be a whole number"),
         ({"n": None}, "n", "is missing"),
-        ({"n": "1"}, "n", "has to be a whole number; it is text of 1 characters"),
+        ({"n": "1"}, "n", "has to be a whole number; it is text of 1 character"),
         ({"n": True}, "n", "has to be a whole number; it is true or false"),
         ({"n": 1.5}, "n", "has to be a whole number; it is a number"),
         ({"n": 0}, "n", "has to be at least 1"),
@@ -40,7 +40,7 @@ def test_what_fits_is_accepted() -> None:
         ({"n": 1, "s": "c"}, "s", 'has to be one of "a", "b"'),
         ({"n": 1, "d": "2m"}, "d", "has to be at most 60 s"),
         ({"n": 1, "d": "soon"}, "d", "has to be a length of time"),
-        ({"n": 1, "l": []}, "l", "has to be at least 1 entries"),
+        ({"n": 1, "l": []}, "l", "has to be at least 1 entry"),
         ({"n": 1, "l": {"a": 1}}, "l", "has to be a list; it is a mapping"),
         ({"n": 1, "x": 2}, "x", "is unknown"),
     ],
