@@ -62,7 +62,9 @@ async def send(request: Request, limit: float, session: aiohttp.ClientSession | 
         )
         if (body := envelope["data"]) is not None and len(orjson.dumps(body)) <= _LARGEST_TOLD:
             failed.details["data"] = body
-        failed.details["retry_after"] = retry_after(envelope["headers"].get("retry-after", ""), time.time())
+        # A date is one by the clock of whoever answers, which may not be this machine's.
+        now = _date(envelope["headers"].get("date", ""))
+        failed.details["retry_after"] = retry_after(envelope["headers"].get("retry-after", ""), time.time() if now is None else now)
         raise failed
     return envelope
 
@@ -87,8 +89,14 @@ def retry_after(text: str, now: float) -> float | None:
     """Return the seconds that a `Retry-After` asks for, written as a number or as an HTTP date; None where it asks for nothing."""
     if text.strip().isdecimal() and len(text) < 12:
         return float(text)
+    date = _date(text)
+    return None if date is None else max(0.0, round(date - now, 3))
+
+
+def _date(text: str) -> float | None:
+    """Return an HTTP date as seconds since 1970, None where it is none."""
     try:
-        return max(0.0, round(parsedate_to_datetime(text).timestamp() - now, 3))
+        return parsedate_to_datetime(text).timestamp()
     except (ValueError, OverflowError):
         return None
 
