@@ -58,10 +58,12 @@ class Starting:
         self.new = []
 
     def _up(self, workers: int) -> Record:
-        started = server.start(self._settings, init_db=True, progress=self._progress)
+        runs = server.meant(self._settings)
+        settings = replace(self._settings, port=runs.port) if runs is not None and runs.port else self._settings
+        started = server.start(settings, init_db=True, progress=self._progress)
         if not started.already:
             self._progress(f"server: ready at {started.record.url} (pid {started.record.pid})")
-        here = replace(self._settings, server_url=started.record.url)
+        here = replace(settings, server_url=started.record.url)
         for one in worker.start(here, count=workers, progress=self._progress):
             if not one.already:
                 self._progress(f"{one.record.title}: ready (pid {one.record.pid})")

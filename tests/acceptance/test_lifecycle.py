@@ -21,6 +21,8 @@ import psutil
 import pytest
 from acceptance_home import Operator
 
+from noetl.ops import ports
+
 
 @pytest.fixture
 def operator(settled: Operator) -> Operator:
@@ -139,6 +141,8 @@ def test_a7_an_open_event_stream_does_not_delay_a_stop(operator: Operator, playb
 
 
 def test_a8_a_taken_port_names_its_holder(operator: Operator) -> None:
+    # Below those that the kernel gives away: the one above stays free.
+    operator.port = ports.next_free("127.0.0.1", 20_000 + os.getpid() % 10_000)
     with socket.create_server(("127.0.0.1", operator.port)):
         started = operator.run("server", "start")
     assert started.returncode == 1
@@ -151,6 +155,7 @@ def test_a8_a_taken_port_names_its_holder(operator: Operator) -> None:
     assert operator.services()["server"]["port"] == int(hint[1])
     with socket.create_server(("127.0.0.1", operator.port)):
         checks = {one["name"]: one for one in json.loads(operator.ok("doctor", "--json"))["checks"]}
+        assert f"already running, pid {operator.services()['server']['pid']}, " in operator.ok("up")
     assert checks["port"]["text"].startswith(f"127.0.0.1:{hint[1]} is held by this home's server")
     assert checks["server"]["text"].endswith(f" at http://127.0.0.1:{hint[1]}")
 
