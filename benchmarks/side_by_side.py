@@ -62,7 +62,9 @@ async def measure(settings: Settings, home: Path, names: Sequence[str], say: Say
     """Run everything; `home` is a folder for the peers' PostgreSQL and data, and is left stopped."""
     async with contextlib.AsyncExitStack() as up:
         own = Contestant(noetl.NAME, await up.enter_async_context(contextlib.AsyncExitStack()))
-        own.running = await own.up.enter_async_context(noetl.started(settings))
+        own.running = running = await own.up.enter_async_context(noetl.started(settings))
+        for what in MEASURES:
+            await running.register(what.work)
         contestants = [own]
         way_in = up.enter_context(_postgres(home))
         for name in names:

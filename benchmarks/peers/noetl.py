@@ -52,6 +52,10 @@ class RunningNoetl:
         else:
             await self.execute(work)
 
+    async def register(self, work: Work) -> None:
+        """Make the playbook of some work known, as a handler of a peer is before it is called."""
+        await self._path(work)
+
     async def execute(self, work: Work) -> str:
         """Execute one playbook to its end and return the execution's id."""
         return await self._execute(await self._path(work))
