@@ -42,7 +42,7 @@ MEASURES = (
     Measure("chain of 200 steps", Work("chain", 200), "ms/step", 200, (Target(0.8, "Restate"), Target(0.4, "DBOS")), repeats=5),
     Measure("loop of 2,000 items", Work("loop", 2000), "items/s", 2000, (Target(2.5, "best"),)),
     Measure("a lone execution of 3 steps, p50", Work("chain", 3), "ms", 1, (Target(0.7, "Restate"),), repeats=20),
-    Measure("500 executions of 3 steps", Work("many", 500), "executions/s", 500, (Target(1.7, "best"),)),
+    Measure("500 executions of 3 steps", Work("many", 500), "executions/s", 500, (Target(1.7, "best"),), repeats=3),
 )
 CPU = Measure("CPU of a step, 500 executions of 3", Work("many", 500), "ms CPU/step", 1500, (Target(1.0, "Restate"),))
 

@@ -151,7 +151,7 @@ async def _run(one: Contestant, what: Measure) -> None:
             await asyncio.wait_for(one.running.run(what.work), LONGEST)
             done.append(time.perf_counter() - begun)
         if what.work == CPU.work and roots:
-            one.seconds.setdefault(CPU.name, []).append(cpu.seconds(roots) - before)
+            one.seconds.setdefault(CPU.name, []).append((cpu.seconds(roots) - before) / what.repeats)
     except FAILURES as error:
         one.problems[what.name] = f"given up after {LONGEST:.0f} s" if isinstance(error, TimeoutError) else _words(error)
         # What was given up may still be at it and would be in the way of the others.
