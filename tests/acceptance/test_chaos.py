@@ -14,6 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from chaos import platform
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -50,8 +52,17 @@ def test_ctrl_c_leaves_nothing_of_it(times: int) -> None:
     found = re.search(r"starts in (\S+)", said)
     assert found, said
     assert running.returncode == 130, said
-    assert not Path(found[1]).exists()
-    assert _of(found[1]) == []
+    assert not Path(found[1]).exists(), said
+    assert _of(found[1]) == [], said
+
+
+def test_a_process_that_ends_while_it_is_looked_at_is_in_no_ones_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = subprocess.Popen(["true"])
+    one = psutil.Process(ended.pid)
+    ended.wait()
+    monkeypatch.setattr(one, "is_running", lambda: True)
+    assert not platform.still_runs(one)
+    assert platform.still_runs(psutil.Process())
 
 
 def _of(home: str) -> list[str]:
