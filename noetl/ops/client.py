@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import http.client
 
 START_A_SERVER = "start one: noetl server start --init-db (or everything: noetl up)"
+PIECE = 256 * 1024
+"""Bytes that a large answer is read in."""
 _ERRORS: dict[int, type[NoetlError]] = {
     400: UsageError,
     404: NotFound,
@@ -91,6 +93,21 @@ class Client:
                 raise self._error(response.status, response.read())
             with self._broken():
                 yield from messages(line.decode().rstrip("\r\n") for line in iter(response.readline, b""))
+        finally:
+            connection.close()
+
+    def pieces(self, path: str, /) -> Iterator[bytes]:
+        """Yield what a path answers as it comes, piece by piece; a broken connection raises Unavailable."""
+        connection = self._connect(60.0)
+        try:
+            response = self._send(connection, "GET", self._target(path, {}), None, {"Accept": "application/json"})
+            if response.status != 200:
+                raise self._error(response.status, response.read())
+            with self._broken():
+                while piece := response.read(PIECE):
+                    yield piece
+                if response.length:
+                    raise ConnectionResetError(f"{response.length} bytes are missing")
         finally:
             connection.close()
 

@@ -68,6 +68,35 @@ def status(_context: Context, execution_id: str, json: bool = False) -> None:
     say("\n".join([f"{found['path']}  {found['status']}{reason}", *(f"  {line}" for line in live.lines({}, found))]))
 
 
+@verb(
+    positional=_ID,
+    help={
+        **EXECUTION,
+        "step": "of this step (default: the one that ended last)",
+        "output": "write it to this file, and say how large it is",
+    },
+)
+def result(_context: Context, execution_id: str, step: str = "", output: str = "") -> None:
+    """Print a step's latest result as JSON, however large it is.
+
+    Of a loop it is that of all its items.
+    """
+    import sys
+    from pathlib import Path
+
+    from noetl.ops import results, tables
+    from noetl.ops.client import connect
+
+    client = connect(read_settings())
+    chosen = results.chosen_step(client, execution_id, step)
+    if output:
+        size = results.write_file(client, execution_id, chosen, Path(output))
+        say(f"{output}: {tables.size(size)}, the result of step {chosen}")
+    else:
+        results.write(client, execution_id, chosen, sys.stdout.buffer)
+        say("")
+
+
 @verb(positional=_ID, help={**EXECUTION, **JSON, "reason": "why, for the execution's record"})
 def cancel(_context: Context, execution_id: str, reason: str = "", json: bool = False) -> None:
     """Cancel an execution; what runs of it is killed."""

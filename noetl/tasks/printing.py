@@ -97,12 +97,20 @@ def print_end(ended: Ended, json: bool, lay_out: Callable[[Any], str] | None = N
         finish(answers.as_json(document), ended.exit_code)
     elif document.get("status") == "COMPLETED":
         output = document.get("output")
-        finish((lay_out or _result)(document.get("result") if output is None else output), ended.exit_code)
+        found = document.get("result") if output is None else output
+        if output is None and _is_stored(found):
+            note(f"the result is large; all of it: noetl execution result {ended.execution_id}")
+        finish((lay_out or _result)(found), ended.exit_code)
     else:
         error = document.get("error")
         reason = f": {live.told(error)}" if error else ""
         see = f"\n  see: noetl execution why {ended.execution_id}" if document.get("status") == "FAILED" else ""
         finish(f"execution {ended.execution_id} {document.get('status', 'unknown')}{reason}{see}", ended.exit_code)
+
+
+def _is_stored(value: Any) -> bool:
+    """Tell whether a result is told by its size and place only."""
+    return isinstance(value, dict) and value.keys() == {"stored", "size", "href"}
 
 
 def _result(value: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -88,6 +89,29 @@ def test_run_shows_its_steps_and_prints_its_result(operator: Operator, playbook:
     assert "playbook" in operator.ok("execution", "events", execution_id)
     assert "tests/story" in operator.ok("catalog", "list")
     assert "kind: Playbook" in operator.ok("catalog", "get", "tests/story")
+
+
+def test_a_large_result_is_fetched_whole(operator: Operator, tmp_path: Path) -> None:
+    file, target = tmp_path / "large.yaml", tmp_path / "out" / "large.json"
+    code = "result = {'text': 'ab' * 1_500_000}"
+    steps = f'[{{step: start, next: [{{step: large}}]}}, {{step: large, tool: {{kind: python, code: "{code}"}}}}]'
+    file.write_text(f"apiVersion: noetl.io/v2\nkind: Playbook\nmetadata: {{name: large}}\nworkflow: {steps}\n")
+    done = operator.run("run", str(file))
+    assert done.returncode == 0, done.stderr
+    told = re.search(r"noetl execution result (\d+)", done.stderr)
+    assert told, done.stderr
+    whole = operator.ok("execution", "result", told[1])
+    assert json.loads(whole) == {"text": "ab" * 1_500_000}
+    nowhere = operator.run("execution", "result", told[1], "--output", str(target))
+    assert (nowhere.returncode, f"mkdir -p {target.parent}" in nowhere.stderr) == (2, True)
+    target.parent.mkdir()
+    assert "3 MiB" in (said := operator.ok("execution", "result", told[1], "--step", "large", "--output", str(target)))
+    assert str(target) in said
+    assert target.read_text() == whole.rstrip("\n")
+    assert list(target.parent.iterdir()) == [target]
+    wrong = operator.run("execution", "result", told[1], "--step", "larg")
+    assert wrong.returncode == 1
+    assert "those that have: large" in wrong.stderr
 
 
 def test_a_playbook_that_fails_or_is_broken(operator: Operator, tmp_path: Path, playbook: Path) -> None:
