@@ -22,6 +22,7 @@ from noetl import home as files
 from noetl.errors import NoetlError
 from noetl.ops import environment, nats, ports, postgres, stack
 from noetl.ops.client import Client
+from noetl.ops.process import runs_still
 from noetl.settings import Postgres, Settings
 
 READY_WITHIN = 60.0
@@ -170,7 +171,7 @@ class Platform:
         await asyncio.to_thread(stack.stop_all, self.settings, force=True, timeout=10)
         await asyncio.sleep(0.3)
         left = {process.pid: process for process in self.family()}
-        left |= {one.pid: one for one in trees if still_runs(one)}
+        left |= {one.pid: one for one in trees if runs_still(one)}
         names = []
         for process in left.values():
             with contextlib.suppress(psutil.Error):
@@ -213,14 +214,6 @@ async def connected(where: Postgres) -> AsyncIterator[Any]:
 
 def _outer() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(("NOETL_", "POSTGRES_", "PLAYBOOKS_", "NATS_"))}
-
-
-def still_runs(one: psutil.Process) -> bool:
-    """Tell whether a process has not ended; it may do so while it is looked at."""
-    try:
-        return one.is_running() and one.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 def _end(part: Part) -> None:

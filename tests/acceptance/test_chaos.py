@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from chaos import platform
+from noetl.ops.process import runs_still
 
 ROOT = Path(__file__).parents[2]
 
@@ -61,8 +61,8 @@ def test_a_process_that_ends_while_it_is_looked_at_is_in_no_ones_way(monkeypatch
     one = psutil.Process(ended.pid)
     ended.wait()
     monkeypatch.setattr(one, "is_running", lambda: True)
-    assert not platform.still_runs(one)
-    assert platform.still_runs(psutil.Process())
+    assert not runs_still(one)
+    assert runs_still(psutil.Process())
 
 
 def _of(home: str) -> list[str]:

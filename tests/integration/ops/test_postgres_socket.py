@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,15 +15,6 @@ import pytest
 from noetl.ops import postgres, stack
 from noetl.settings import Postgres, Settings
 from noetl.store.postgres import connection
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Iterator[Settings]:
-    own = Settings(home=tmp_path / "home")
-    try:
-        yield own
-    finally:
-        stack.stop_all(own, force=True, timeout=5)
 
 
 async def came_from(database: Postgres, folder: Path) -> str | None:

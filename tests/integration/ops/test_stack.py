@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,15 +16,6 @@ import pytest
 from noetl import home as files
 from noetl.ops import nats, postgres, process, stack
 from noetl.settings import Postgres, Secret, Settings
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Iterator[Settings]:
-    own = Settings(home=tmp_path / "home")
-    try:
-        yield own
-    finally:
-        stack.stop_all(own, force=True, timeout=5)
 
 
 async def ask(database: Postgres, query: str) -> object:
