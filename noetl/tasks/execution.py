@@ -77,7 +77,7 @@ def status(_context: Context, execution_id: str, json: bool = False) -> None:
     },
 )
 def result(_context: Context, execution_id: str, step: str = "", output: str = "") -> None:
-    """Print a step's latest result as JSON, however large it is.
+    """Print a step's latest result as JSON, of any size.
 
     Of a loop it is that of all its items.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
 import functools
 import importlib
@@ -28,6 +29,15 @@ _SHOWN = 200
 _POSITIONAL = inspect.Parameter.POSITIONAL_ONLY
 _REST = inspect.Parameter.VAR_POSITIONAL
 _KEYWORDS = inspect.Parameter.VAR_KEYWORD
+
+
+def ready(call: Call) -> None:
+    """Compile the code and import its libraries, which takes a while once; what is wrong with them is the call's to say."""
+    code = call.config["code"]
+    with contextlib.suppress(Exception, SystemExit):
+        _compiled(code)
+        main_parameters(code)
+        _libraries(call.config.get("libs"))
 
 
 def run(call: Call) -> Json:

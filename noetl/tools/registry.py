@@ -15,18 +15,20 @@ class Kind:
     """Where a kind's `run(call)` is (`module:function`, imported at first use), and how its config is rendered.
 
     `language` is that of the text which it executes; the text arrives as `config["code"]`. A kind that `limits_itself` ends by itself at
-    its time limit; the others are killed.
+    its time limit; the others are killed. `ready(call)` does what a call needs, has no effect and may take a while; the call comes
+    after it, once its lease is known to be live.
     `gives_secrets` is for a kind whose result is a secret that the playbook asked for: it is masked in all but the result.
     """
 
     run: str
+    ready: str = ""
     language: Literal["python", "sql", "shell"] | None = None
     limits_itself: bool = False
     gives_secrets: bool = False
 
 
 KINDS: dict[str, Kind] = {
-    "python": Kind("noetl.tools.python:run", language="python"),
+    "python": Kind("noetl.tools.python:run", ready="noetl.tools.python:ready", language="python"),
     "http": Kind("noetl.tools.http:run", limits_itself=True),
     "postgres": Kind("noetl.tools.postgres:run", language="sql", limits_itself=True),
     "duckdb": Kind("noetl.tools.duckdb:run", language="sql"),
@@ -43,7 +45,7 @@ SINKS: dict[str, Kind] = {
     "event_log": Kind("noetl.tools.sinks.event:run"),
     "postgres": Kind("noetl.tools.sinks.postgres:run", language="sql", limits_itself=True),
     "duckdb": Kind("noetl.tools.sinks.duckdb:run", language="sql"),
-    "python": Kind("noetl.tools.sinks.python:run", language="python"),
+    "python": Kind("noetl.tools.sinks.python:run", ready="noetl.tools.python:ready", language="python"),
     "http": Kind("noetl.tools.sinks.http:run", limits_itself=True),
     "gcs": Kind("noetl.tools.sinks.gcs:run", limits_itself=True),
 }
@@ -58,8 +60,13 @@ def find(kind: str, *, sink: bool = False) -> Kind:
         raise ToolError(f"this worker has no {what} {kind!r}; it has {', '.join(table)}", type="unknown_tool") from None
 
 
-def load(kind: str, *, sink: bool = False) -> Callable[[Call], Json]:
-    """Import a kind's `run`; it returns the result, or a coroutine of it."""
-    module, _, function = find(kind, sink=sink).run.partition(":")
-    run: Callable[[Call], Any] = getattr(importlib.import_module(module), function)
-    return run
+def load(kind: str, *, sink: bool = False) -> tuple[Callable[[Call], None] | None, Callable[[Call], Json]]:
+    """Import a kind's `ready`, if it has one, and its `run`; that returns the result, or a coroutine of it."""
+    entry = find(kind, sink=sink)
+    return _imported(entry.ready) if entry.ready else None, _imported(entry.run)
+
+
+def _imported(place: str) -> Callable[[Call], Any]:
+    module, _, name = place.partition(":")
+    function: Callable[[Call], Any] = getattr(importlib.import_module(module), name)
+    return function

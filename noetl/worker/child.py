@@ -67,7 +67,7 @@ def _templates(envelopes: tuple[str, ...]) -> Templates:
 
 
 @functools.cache
-def _tool(kind: str, is_sink: bool) -> Callable[[Call], Any]:
+def _tool(kind: str, is_sink: bool) -> tuple[Callable[[Call], None] | None, Callable[[Call], Json]]:
     return registry.load(kind, sink=is_sink)
 
 
@@ -192,7 +192,9 @@ class Child:
             args = {name: parse_json_text(value) for name, value in args.items()}
         context = Context(scope, fetched, job["names"], job["partial"])
         call = self._as_call(job, kind, config, args, context, find, secrets)
-        tool = _tool(job["kind"], is_sink)
+        ready, tool = _tool(job["kind"], is_sink)
+        if ready is not None:
+            ready(call)
         self._go(job)
         # What comes before a call may take long, or this process may have been stopped.
         self._leased(job)

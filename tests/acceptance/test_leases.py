@@ -128,10 +128,10 @@ def test_a_worker_stopped_in_a_chain_and_a_loop_begins_nothing_that_is_recorded(
     marks = tmp_path / "marks"
 
     def code(key: str) -> str:
-        line = f"f'{key} {{time.time_ns()}}\\n'"
-        return f"def main(n=None):\n    import time\n    open({str(marks)!r}, 'a').write({line})\n    time.sleep(0.01)\n    return 1"
+        mark = f"open({str(marks)!r}, 'a').write(f'{key} {{at}}\\n')"
+        return f"import time\ndef main(n=None):\n    at = time.time_ns()\n    {mark}\n    time.sleep(0.05)\n    return 1"
 
-    chain = python("stopped_chain", *((name, code(name)) for name in ("start", *(f"s{number}" for number in range(300)))))
+    chain = python("stopped_chain", *((name, code(name)) for name in ("start", *(f"s{number}" for number in range(150)))))
     loop = {"loop": {"in": f"{{{{ range({ITEMS}) | list }}}}", "iterator": "n", "mode": "parallel"}}
     items = python("stopped_loop", ("start", "result = 1"), ("each", code("each:{n}"), loop))
     stopped, _ = crew.worker("stopped", slots=4), crew.worker("other", slots=4)

@@ -410,6 +410,19 @@ async def test_what_is_ready_begins_before_anybody_waits_for_its_outcome(bench: 
     assert value(await bench.python("result = 3")) == 3
 
 
+async def test_what_imports_for_long_asks_for_its_lease_afterwards(
+    make_bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Invariant 4: the lease must be live when the code is run, not when its libraries began to be imported."""
+    (tmp_path / "slow_to_import.py").write_text("import time\ntime.sleep(0.4)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    bench, ran = await make_bench(), tmp_path / "ran"
+    assert value(await bench.python("result = 1")) == 1
+    job = bench.job("python", {"code": f"open({str(ran)!r}, 'w')\nresult = 1", "libs": {"slow": "slow_to_import"}})
+    assert (await bench.sandbox.run(job, time.monotonic() + 0.2)).error["type"] == "not_found"
+    assert (bench.fetched, ran.exists()) == ([("lease", "")], False)
+
+
 async def test_what_has_begun_at_once_asks_for_its_lease_too(bench: Any) -> None:
     bench.values[""] = time.monotonic() + 60
     assert value(await bench.python("result = 1")) == 1

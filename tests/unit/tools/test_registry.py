@@ -9,7 +9,9 @@ from noetl.tools.base import ToolError
 
 @pytest.mark.parametrize("kind", registry.KINDS)
 def test_every_kind_can_be_loaded_and_a_playbook_may_name_it(kind: str) -> None:
-    assert callable(registry.load(kind))
+    ready, run = registry.load(kind)
+    assert callable(run)
+    assert ready is None or callable(ready)
     assert kind in kinds.KINDS
 
 
