@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
-import sys
 from collections.abc import Iterator
 from types import FrameType
 
@@ -18,7 +18,8 @@ def heard_once(title: str) -> Iterator[None]:
     """
 
     def again(_number: int, _frame: FrameType | None) -> None:
-        sys.stderr.write(f"{title}: what was started is being stopped\n")
+        # Not by sys.stderr, in the midst of a write to which it may have come.
+        os.write(2, f"{title}: what was started is being stopped\n".encode())
 
     def first(number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGINT, again)

@@ -236,6 +236,8 @@ def test_what_is_wrong_with_a_server_and_its_workers(operator: Operator) -> None
     assert server["hint"] == f"let it go on: kill -CONT {services['server']['pid']}"
     assert operator.services()["server"]["state"] == "suspended"
     subprocess.run(server["hint"].removeprefix("let it go on: ").split(), check=True)
+    # Workers that it did not answer meanwhile are heard again with their next heartbeat.
+    wait_for(lambda: operator.run("doctor").returncode == 0)
     assert examined(operator, 0)["server"]["state"] == "ok"
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import signal
+import sys
 import time
 
 import pytest
@@ -16,7 +18,7 @@ def interrupt() -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_in_plain_code(capsys: pytest.CaptureFixture[str]) -> None:
+def test_in_plain_code(capfd: pytest.CaptureFixture[str]) -> None:
     done: list[str] = []
     with pytest.raises(KeyboardInterrupt), heard_once("it"):
         try:
@@ -26,8 +28,29 @@ def test_in_plain_code(capsys: pytest.CaptureFixture[str]) -> None:
             interrupt()
             done.append("in order")
     assert done == ["in order"]
-    assert capsys.readouterr().err == "it: what was started is being stopped\n" * 2
+    assert capfd.readouterr().err == "it: what was started is being stopped\n" * 2
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+class _Interrupted(io.RawIOBase):
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: object) -> int:
+        interrupt()
+        return len(memoryview(text))  # type: ignore[arg-type]
+
+
+def test_in_the_midst_of_a_line_that_is_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(io.BufferedWriter(_Interrupted()), write_through=True))
+
+    async def work() -> None:
+        sys.stderr.write("a line\n")
+        sys.stderr.flush()
+        await asyncio.sleep(60)
+
+    with pytest.raises(KeyboardInterrupt), heard_once("it"):
+        asyncio.run(work())
 
 
 def test_in_an_event_loop() -> None:
