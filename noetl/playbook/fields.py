@@ -11,7 +11,7 @@ from noetl.playbook.expression import is_template
 from noetl.playbook.kinds import COMMON, PROVIDERS, Kind, supported
 from noetl.playbook.mistakes import not_yet, quote
 from noetl.playbook.model import Json, Position
-from noetl.playbook.shapes import Shape, Words
+from noetl.playbook.shapes import Fields, Shape, Words
 
 
 def find_kind(check: Check, position: Position, name: str, kinds: Mapping[str, Kind], of: str = "") -> Kind | None:
@@ -52,6 +52,11 @@ def check_shape(check: Check, node: Node, shape: Shape, what: str) -> None:
     if not shape.accepts(node.value):
         hint = check.nearest(node.text, shape.known) if isinstance(shape, Words) else ""
         check.mistakes.add(node.position, f"{what} has to be {shape.words}", hint)
+    elif isinstance(shape, Fields) and node.fields is not None:
+        check.words(node.fields, shape.fields, what)
+        for word, field in node.fields.items():
+            if word in shape.fields:
+                check_shape(check, field.node, shape.fields[word], f"`{word}` of {what}")
 
 
 def require(check: Check, position: Position, fields: Mapping[str, Field], kind: Kind, what: str) -> None:

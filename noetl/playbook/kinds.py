@@ -5,7 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from noetl.playbook.shapes import ANY, COUNT, DURATION, EDITION, FLAG, MAPPING, METHOD, PORT, TEXT, TEXT_OR_MAPPING, TEXTS, VERSION, Shape
+from noetl.playbook.shapes import (
+    ANY,
+    COUNT,
+    CPU,
+    DURATION,
+    EDITION,
+    FLAG,
+    MAPPING,
+    MEMORY,
+    METHOD,
+    PORT,
+    PROVIDER,
+    PULL,
+    TEXT,
+    TEXT_OR_MAPPING,
+    TEXTS,
+    URL,
+    VERSION,
+    Fields,
+    Shape,
+)
 
 COMMON: Mapping[str, Shape] = {"timeout": DURATION}
 """Fields that every kind takes, beside `kind`, `args` and `with`."""
@@ -39,7 +59,7 @@ CODE: Mapping[str, Shape] = dict.fromkeys(("code", "code_b64", "code_base64"), T
 STATEMENTS: Mapping[str, Shape] = dict.fromkeys(("query", "queries", "command", "commands", "cmd", "cmds", "sql"), TEXTS)
 SQL: Mapping[str, Shape] = {**dict.fromkeys(("command_b64", "commands_b64", "query_b64"), TEXT), **STATEMENTS}
 REQUEST: Mapping[str, Shape] = {
-    **dict.fromkeys(("url", "endpoint"), TEXT),
+    **dict.fromkeys(("url", "endpoint"), URL),
     "method": METHOD,
     **dict.fromkeys(("headers", "params"), MAPPING),
     **dict.fromkeys(("verify_ssl", "verify"), FLAG),
@@ -55,6 +75,20 @@ SECRET: Mapping[str, Shape] = {
     **AUTH,
 }
 OBJECT: Mapping[str, Shape] = {**dict.fromkeys(("destination", "content_type", "endpoint"), TEXT), **AUTH}
+_CONTAINER: Mapping[str, Shape] = {
+    **dict.fromkeys(("image", "workdir", "namespace", "service_account", "context", "network"), TEXT),
+    **dict.fromkeys(("command", "args", "env", "volumes"), ANY),
+    "memory": MEMORY,
+    "cpu": CPU,
+    "pull": PULL,
+}
+_RUNTIME = Fields("a mapping", (dict,), MAPPING.schema, {**_CONTAINER, **dict.fromkeys(("provider", "type"), PROVIDER)})
+_JOB = Fields(
+    "a mapping",
+    (dict,),
+    MAPPING.schema,
+    {**_CONTAINER, "resources": MAPPING, **dict.fromkeys(("imagePullPolicy", "image_pull_policy"), PULL), "serviceAccountName": TEXT},
+)
 _TRANSFER: Mapping[str, Shape] = {"source": MAPPING, "target": MAPPING, "chunk_size": COUNT}
 _PLAYBOOK: Mapping[str, Shape] = {"path": TEXT, "payload": MAPPING, "return_step": TEXT, "version": EDITION}
 
@@ -74,8 +108,8 @@ KINDS: Mapping[str, Kind] = {
     "playbooks": _playbook,
     "secrets": Kind({**SECRET, "name": TEXT}, required=(("name",),)),
     "iterator": Kind({}, supported=False, instead="write loop: {in: LIST, iterator: NAME} beside the step's own tool"),
-    "container": Kind({"runtime": MAPPING, "env": MAPPING}, required=(("runtime",),)),
-    "script": Kind({"job": MAPPING, **AUTH}, required=(("script",),), script=True),
+    "container": Kind({"runtime": _RUNTIME, "env": MAPPING}, required=(("runtime",),)),
+    "script": Kind({"job": _JOB, **AUTH}, required=(("script",),), script=True),
     "snowflake": Kind({**SQL, **AUTH}, required=((*SQL, "script"),), supported=False, script=True),
     "transfer": Kind(_TRANSFER, required=(("source",), ("target",))),
     "snowflake_transfer": Kind({**_TRANSFER, **AUTH}, required=(("source",), ("target",)), supported=False),

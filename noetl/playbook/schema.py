@@ -12,7 +12,7 @@ from noetl.playbook import bounds, inputs, keychain, parse, repeats, script_sour
 from noetl.playbook.actions import ACTIONS
 from noetl.playbook.check import NAME_LENGTH
 from noetl.playbook.kinds import COMMON, IGNORED, KINDS, PROVIDERS, Kind, supported
-from noetl.playbook.shapes import LENGTH, TEMPLATE, Shape
+from noetl.playbook.shapes import LENGTH, TEMPLATE, Fields, Shape
 from noetl.playbook.targets import WORDS as TARGET_WORDS
 
 Schema = dict[str, Any]
@@ -142,9 +142,16 @@ def _kind(name: str, kind: Kind) -> Schema:
 
 
 def _fields(kind: Kind, own: Mapping[str, Any], shared: Mapping[str, Shape] = COMMON) -> Schema:
-    words = {**{word: dict(shape.schema) for word, shape in {**shared, **kind.fields}.items()}, **own}
+    words = {**{word: _shaped(shape) for word, shape in {**shared, **kind.fields}.items()}, **own}
     given = [{"anyOf": [_filled(word) for word in group]} for group in kind.required]
     return {**_mapping(words, words), **({"allOf": given} if given else {})}
+
+
+def _shaped(shape: Shape) -> Schema:
+    if not isinstance(shape, Fields):
+        return dict(shape.schema)
+    fields = {word: _shaped(one) for word, one in shape.fields.items()}
+    return {"anyOf": [_mapping(fields, fields), dict(TEMPLATE), {"type": "null"}]}
 
 
 def _script() -> Schema:

@@ -203,7 +203,7 @@ def test_actions(then: str, actions: tuple[Any, ...] | None) -> None:
 
 
 def test_actions_of_one_mapping_stand_in_the_order_of_their_carrying_out() -> None:
-    then = "{next: start, retry: 2, log: a, sink: {tool: event}, result: 1, set: {b: 1}, collect: {path: data}, fail: no, call: {url: u}}"
+    then = "{next: start, retry: 2, log: a, sink: {tool: event}, result: 1, set: {b: 1}, collect: {path: data}, fail: no, call: {url: http://u}}"
     names = [type(action).__name__ for action in rules(then.replace("fail: no", "fail: why"))]
     assert names == ["Collect", "Set", "Result", "Sink", "Log", "Retry", "Page", "Next", "Fail"]
 
@@ -215,7 +215,7 @@ def test_keychain() -> None:
             """\
             keychain:
               - {name: api, kind: static, scope: local, map: {key: "{{ workload.key }}"}}
-              - {name: token, kind: oauth2, endpoint: u, data: {secret: "{{ keychain.api.key }}"}, timeout: 2s}
+              - {name: token, kind: oauth2, endpoint: http://u, data: {secret: "{{ keychain.api.key }}"}, timeout: 2s}
               - {name: api, kind: bearer, token: t}
             workflow: [{step: start}]
             """
@@ -223,7 +223,7 @@ def test_keychain() -> None:
     )
     assert playbook.keychain == (
         KeychainEntry("api", "static", {"scope": "local", "map": {"key": "{{ workload.key }}"}}),
-        KeychainEntry("token", "oauth2", {"endpoint": "u", "data": {"secret": "{{ keychain.api.key }}"}, "timeout": 2.0}),
+        KeychainEntry("token", "oauth2", {"endpoint": "http://u", "data": {"secret": "{{ keychain.api.key }}"}, "timeout": 2.0}),
     )
     assert playbook.warnings == ("line 7: the keychain has `api` already; the first one counts",)
 
@@ -241,12 +241,12 @@ def test_keychain() -> None:
         ),
         ("{kind: secrets, provider: env, name: A}", Tool("secrets", {"provider": "env", "name": "A"})),
         (
-            "{kind: transfer, source: {type: http, endpoint: u}, target: {tool: postgres, credential: c, table: t, mode: append}, "
+            "{kind: transfer, source: {type: http, endpoint: http://u}, target: {tool: postgres, credential: c, table: t, mode: append}, "
             "chunk_size: 5}",
             Tool(
                 "transfer",
                 {
-                    "source": {"kind": "http", "url": "u"},
+                    "source": {"kind": "http", "url": "http://u"},
                     "target": {"kind": "postgres", "auth": "c", "table": "t", "mode": "insert"},
                     "chunk_size": 5,
                 },
@@ -261,8 +261,8 @@ def test_keychain() -> None:
             Tool("python", {"script": {"source": {"type": "inline", "code": "x = {{ ("}}}),
         ),
         (
-            "{kind: postgres, script: {source: {type: http, endpoint: u}}}",
-            Tool("postgres", {"script": {"source": {"type": "http", "endpoint": "u"}}}),
+            "{kind: postgres, script: {source: {type: http, endpoint: http://u}}}",
+            Tool("postgres", {"script": {"source": {"type": "http", "endpoint": "http://u"}}}),
         ),
     ],
 )

@@ -11,7 +11,7 @@ HEAD = "apiVersion: noetl.io/v2\nkind: Playbook\nmetadata: {name: demo}\n"
 
 
 def playbook(then: str) -> Playbook:
-    return parse(f"{HEAD}workflow: [{{step: start, tool: {{kind: http, url: u}}, case: [{{when: true, then: {then}}}]}}]")
+    return parse(f"{HEAD}workflow: [{{step: start, tool: {{kind: http, url: http://u}}, case: [{{when: true, then: {then}}}]}}]")
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ pool: big-1
 keychain:
   - {name: a, kind: static, scope: local, map: {k: v}}
   - {name: b, kind: bearer, token: "{{ keychain.a.k }}", auto_renew: true}
-  - {name: c, kind: oauth2, endpoint: u, method: POST, headers: {h: v}, data: {grant_type: g}, timeout: 5s}
+  - {name: c, kind: oauth2, endpoint: "http://u", method: POST, headers: {h: v}, data: {grant_type: g}, timeout: 5s}
   - {name: d, kind: credential_ref, ref: r}
 workbook: [{name: w, tool: {kind: shell, cmds: [a, b], timeout: 5m}}]
 workflow:
@@ -67,22 +67,22 @@ workflow:
           - sink: {tool: {kind: postgres, auth: c}, statement: "a :b", from: {b: 1}}
           - sink: {backend: duckdb, commands: a}
           - sink: {tool: {type: python, code: "def main(data): pass"}}
-          - sink: {tool: http, endpoint: u, method: PUT, payload: {a: b}}
+          - sink: {tool: http, endpoint: "http://u", method: PUT, payload: {a: b}}
           - sink: {tool: event_log, args: "{{ response }}", anything: 1}
     next: {step: end}
     x-mine: 1
-  - {step: http, tool: {kind: http, url: a, headers: {a: b}, json: [1], verify: false}, next: null}
+  - {step: http, tool: {kind: http, url: "http://a", headers: {a: b}, json: [1], verify: false}, next: null}
   - {step: sql, tool: {kind: postgres, auth: {source: credential, key: a}, query: [a, b]}}
   - {step: file, tool: {kind: duckdb, database: a, script: {uri: a.sql, source: {type: file}}}}
   - {step: shared, tool: {kind: workbook, name: w, with: {a: 1}}}
   - {step: inline, tool: {kind: python, script: {source: {type: inline, code: "x = {{ ("}}}}
-  - {step: fetched, tool: {kind: postgres, script: {source: {type: http, endpoint: u, method: GET, headers: {a: b}}}}}
+  - {step: fetched, tool: {kind: postgres, script: {source: {type: http, endpoint: "http://u", method: GET, headers: {a: b}}}}}
   - {step: child, tool: {kind: playbook, path: a/b, payload: {a: 1}, return_step: end, version: 2, timeout: 60}}
   - {step: secret, tool: {kind: secrets, provider: env, name: NOETL_VAR_A}}
   - step: moved
     tool:
       kind: transfer
-      source: {type: http, url: u, data_path: data.items}
+      source: {type: http, url: "http://u", data_path: data.items}
       target: {tool: postgres, auth: {source: credential, key: k}, table: t, mode: replace, mapping: {a: b.c}}
       chunk_size: 100
   - {step: end, desc: done}

@@ -47,10 +47,10 @@ ROW = {"a": "{{ result.a }}"}
         ("{tool: {kind: python, code: c, args: {a: 1}}, args: {b: 2}}", Sink(Tool("python", {"code": "c"}), {"a": 1}, True)),
         ("{tool: {kind: python, code: c}, args: {a: 1}, data: {b: 2}}", Sink(Tool("python", {"code": "c"}, {"a": 1}), {"b": 2}, True)),
         (
-            "{tool: http, endpoint: u, method: PUT, headers: {h: v}, payload: {a: 1}}",
-            Sink(Tool("http", {"url": "u", "method": "PUT", "headers": {"h": "v"}}), {"a": 1}, True),
+            "{tool: http, endpoint: http://u, method: PUT, headers: {h: v}, payload: {a: 1}}",
+            Sink(Tool("http", {"url": "http://u", "method": "PUT", "headers": {"h": "v"}}), {"a": 1}, True),
         ),
-        ("{tool: http, url: u, payload: null}", Sink(Tool("http", {"url": "u"}))),
+        ("{tool: http, url: http://u, payload: null}", Sink(Tool("http", {"url": "http://u"}))),
         ("{tool: event_log, args: '{{ response }}', label: x}", Sink(Tool("event", {"label": "x"}), "{{ response }}", True)),
         ("{tool: {kind: event}}", Sink(Tool("event", {}))),
     ],
