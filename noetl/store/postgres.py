@@ -12,6 +12,7 @@ from typing import Any
 
 import asyncpg
 
+from noetl.deadline import Deadline
 from noetl.errors import Conflict, NoetlError, Unavailable
 from noetl.settings import Postgres
 
@@ -29,6 +30,8 @@ SETTINGS = {
 }
 KEPT_SETTINGS = {**SETTINGS, "plan_cache_mode": "force_generic_plan"}
 """What is run all the time is planned once: planning takes longer than writing a few rows whose keys are known."""
+PATIENCE = 60.0
+"""Seconds that a query has."""
 CONNECTION_LOST = (
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
@@ -174,21 +177,30 @@ class Kept:
         self._where = where
         self._held: Any = None
         self._statements: dict[str, Any] = {}
+        # The driver's own limit makes a timer for every query.
+        self._limit = Deadline(self.close)
 
     async def rows(self, name: str, *args: Any) -> list[Any]:
         """Run a named query; return its rows. A connection that is lost is made anew for the next one."""
         with translated(self._where):
-            if self._held is None or self._held.is_closed():
-                self._statements.clear()
-                self._held = await asyncpg.connect(**connection(self._postgres), server_settings=KEPT_SETTINGS)
-            statement = self._statements.pop(name, None) or await self._held.prepare(queries()[name])
-            rows = list(await statement.fetch(*args))
+            self._limit.set(PATIENCE)
+            try:
+                if self._held is None or self._held.is_closed():
+                    self._statements.clear()
+                    self._held = await asyncpg.connect(
+                        **{**connection(self._postgres), "command_timeout": None}, server_settings=KEPT_SETTINGS
+                    )
+                statement = self._statements.pop(name, None) or await self._held.prepare(queries()[name])
+                rows = list(await statement.fetch(*args))
+            finally:
+                self._limit.lift()
             # Kept only when it worked: what a changed schema makes of it is prepared anew.
             self._statements[name] = statement
             return rows
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Let go of the connection; whoever waits for an answer is told that it is lost."""
+        self._limit.close()
         if self._held is not None:
             self._held.terminate()
 
@@ -222,5 +234,5 @@ def connection(postgres: Postgres) -> dict[str, Any]:
         "user": postgres.user,
         "password": postgres.password.reveal(),
         "timeout": 10,
-        "command_timeout": 60,
+        "command_timeout": PATIENCE,
     }

@@ -712,7 +712,7 @@ SELECT EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = $1)
 -- name: schema_shape
 -- What a schema is made of, comparable between schemas of different names.
 SELECT 'column ' || table_name || '.' || column_name AS thing,
-       data_type || CASE is_nullable WHEN 'NO' THEN ' not null' ELSE '' END AS detail
+       coalesce(domain_name, data_type) || CASE is_nullable WHEN 'NO' THEN ' not null' ELSE '' END AS detail
 FROM information_schema.columns WHERE table_schema = $1
 UNION ALL
 SELECT 'index ' || indexname, replace(indexdef, $1 || '.', '') FROM pg_indexes WHERE schemaname = $1

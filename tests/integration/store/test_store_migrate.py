@@ -39,6 +39,10 @@ async def test_a_database_without_schema_says_so(empty_postgres: Postgres) -> No
             "ALTER TABLE noetl.command ALTER COLUMN attempt TYPE bigint",
             "column command.attempt is 'bigint not null' instead of 'integer not null'",
         ),
+        (
+            "ALTER TABLE noetl.command ALTER COLUMN status TYPE text",
+            "column command.status is 'text not null' instead of 'command_status not null'",
+        ),
         ("DROP INDEX noetl.command_waiting", "index command_waiting is missing"),
         ("DROP TRIGGER execution_is_final ON noetl.execution", "trigger execution_is_final is missing"),
         ("ALTER TABLE noetl.loop DROP CONSTRAINT loop_check", "constraint loop_check is missing"),
