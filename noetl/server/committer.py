@@ -296,6 +296,9 @@ class Committer:
         for handout, _ in write.handed:
             handout.leased = True
             handout.settle()
+        for pending in write.pendings:
+            if isinstance(pending, Report) and pending.handout is not None:
+                pending.handout.recorded()
         waiting = write.waiting
         if waiting:
             self._ring(waiting)

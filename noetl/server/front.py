@@ -15,8 +15,9 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from noetl.at_once import at_once
 from noetl.deadline import Deadline
-from noetl.server.gate import FORETOLD, Answer, Asked, Direct, Gate
+from noetl.server.gate import FORETOLD, JSON, Answer, Asked, Direct, Gate
 
 MOST_HEAD = 8192
 MOST_BODY = 1024 * 1024
@@ -59,6 +60,7 @@ class Front(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
         self._transport = cast(asyncio.Transport, transport)
+        at_once(self._transport)
         self._state.connections.add(cast(HttpToolsProtocol, self))
         self._idle.set(self._patience)
 
@@ -108,6 +110,11 @@ class Front(asyncio.Protocol):
         self._last = True
         if self._call is None:
             self._close()
+
+    @property
+    def leaving(self) -> bool:
+        """Whether this is its last answer."""
+        return self._last or self._gate.leaving
 
     def write(self, data: bytes) -> None:
         """Send a part of an answer."""
@@ -290,9 +297,19 @@ class Call(Asked):
     async def answer(self, gate: Gate, handle: Direct) -> None:
         """Work the answer out and send it."""
         answer = await gate.answered(handle, self)
-        front, self._front = self._front, None
-        if front is None:
-            return
+        if self._front is not None:
+            self._send(self._front, answer)
+
+    def now(self, body: bytes) -> bool:
+        """Send the answer, ahead of what is returned, which is passed over then; return False where that is not possible."""
+        front = self._front
+        if front is None or front.leaving:
+            return False
+        self._send(front, Answer(200, body, JSON))
+        return True
+
+    def _send(self, front: Front, answer: Answer) -> None:
+        self._front = None
         if not self._begun:
             front.write(_head(answer, b"content-length: %d\r\n\r\n" % len(answer.body)) + answer.body)
         elif answer.status == 200:

@@ -35,6 +35,10 @@ class Asked:
         """Send JSON ahead of the answer, in one piece with its status; return False where that is not possible, or no longer."""
         return False
 
+    def now(self, _body: bytes) -> bool:
+        """Send the answer, ahead of what is returned, which is passed over then; return False where that is not possible."""
+        return False
+
     async def hung_up(self) -> None:
         """Return when the caller is gone."""
         await asyncio.Event().wait()
@@ -66,7 +70,7 @@ class Answer:
 Direct = Callable[[Asked], Awaitable[bytes]]
 FORETOLD = b"noetl-foretold"
 """The header that has, as JSON, what is told ahead of an answer."""
-_JSON = (b"content-type", b"application/json")
+JSON = ((b"content-type", b"application/json"),)
 OPEN = frozenset({"/health", "/api/health", "/ready", "/api/ready"})
 REPORT = "/api/worker/report"
 
@@ -92,6 +96,11 @@ class Gate:
         self._max_report = max_report
         self._leaving = leaving
 
+    @property
+    def leaving(self) -> bool:
+        """Whether the server stops, so that answers are their connections' last."""
+        return self._leaving.begun
+
     def direct(self, path: str) -> Direct | None:
         """Return what answers requests of a path past the app."""
         return self._direct.get(path)
@@ -105,7 +114,7 @@ class Gate:
         if self._leaving.begun:
             self._leaving.came()
         try:
-            return Answer(200, await handle(asked), (_JSON,), self._leaving.begun)
+            return Answer(200, await handle(asked), JSON, self._leaving.begun)
         except NoetlError as error:
             return _refusal(error, self._leaving.begun)
         except Exception as error:
@@ -195,7 +204,7 @@ async def answer_error(send: Send, error: NoetlError) -> None:
 
 
 def _refusal(error: NoetlError, last: bool = False) -> Answer:
-    headers = (_JSON, (b"www-authenticate", b"Bearer")) if error.http_status == 401 else (_JSON,)
+    headers = (*JSON, (b"www-authenticate", b"Bearer")) if error.http_status == 401 else JSON
     return Answer(error.http_status, orjson.dumps({"error": error.as_json()}, default=str), headers, last)
 
 

@@ -37,6 +37,8 @@ class Handout:
     `told` has what it will be told of them: that is put together while the database commits. `early` sends it ahead, of those in `shown`,
     so that the worker makes them ready. `settled`, where a worker waits, is set when a commit that was to lease some is over, `leased`
     tells that they are. `offered` is when that was decided, by the monotonic clock.
+
+    `left` is how many of the worker's reports are not committed yet, `prompt` is called when none is.
     """
 
     worker_id: str
@@ -49,6 +51,14 @@ class Handout:
     shown: set[tuple[int, int]] = field(default_factory=set)
     commands: list[tuple[int, int]] = field(default_factory=list)
     told: dict[tuple[int, int], orjson.Fragment] = field(default_factory=dict)
+    left: int = 0
+    prompt: Callable[[], None] | None = None
+
+    def recorded(self) -> None:
+        """One of the worker's reports is committed."""
+        self.left -= 1
+        if not self.left and self.prompt is not None:
+            self.prompt()
 
     def settle(self) -> None:
         """Wake whoever waits for a command of this worker."""

@@ -33,11 +33,10 @@ _KEYWORDS = inspect.Parameter.VAR_KEYWORD
 
 def ready(call: Call) -> None:
     """Compile the code and import its libraries, which takes a while once; what is wrong with them is the call's to say."""
-    code = call.config["code"]
-    with contextlib.suppress(Exception, SystemExit):
-        _compiled(code)
-        main_parameters(code)
-        _libraries(call.config.get("libs"))
+    _read(call.config["code"])
+    if libs := call.config.get("libs"):
+        with contextlib.suppress(Exception, SystemExit):
+            _libraries(libs)
 
 
 def run(call: Call) -> Json:
@@ -76,6 +75,13 @@ def _result(namespace: dict[str, Any], call: Call) -> Json:
 
 async def _awaited(result: Any) -> Json:
     return await result
+
+
+@functools.lru_cache(maxsize=256)
+def _read(code: str) -> None:
+    with contextlib.suppress(Exception):
+        _compiled(code)
+        main_parameters(code)
 
 
 @functools.lru_cache(maxsize=256)

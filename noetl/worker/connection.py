@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import orjson
 
+from noetl.at_once import at_once
 from noetl.deadline import Deadline
 from noetl.errors import NoetlError
 from noetl.playbook.duration import seconds
@@ -110,6 +111,7 @@ class Child(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
         self._transport = cast(asyncio.Transport, transport)
+        at_once(self._transport)
 
     def data_received(self, data: bytes) -> None:
         """Take in frames; nonsense ends the process."""

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import httptools
 
+from noetl.at_once import at_once
 from noetl.deadline import Deadline
 from noetl.errors import Unavailable
 from noetl.settings import Secret
@@ -124,6 +125,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
         self._transport = cast(asyncio.Transport, transport)
+        at_once(self._transport)
 
     def data_received(self, data: bytes) -> None:
         """Take in a part of an answer."""

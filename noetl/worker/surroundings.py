@@ -116,13 +116,14 @@ class Surroundings:
 
     def _alone(self) -> bool:
         """Kill the processes that the step left behind; say whether there was nothing left, threads included."""
-        alone = all(thread.name.startswith(LOOP_THREADS) for thread in threading.enumerate() if thread is not threading.main_thread())
-        with contextlib.suppress(ChildProcessError):
+        try:
             os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            for process in process_tree.descendants(self._pid):
-                process_tree.kill(process)
-            return False
-        return alone
+        except ChildProcessError:
+            others = threading.enumerate() if threading.active_count() > 1 else ()
+            return all(thread.name.startswith(LOOP_THREADS) for thread in others if thread is not threading.main_thread())
+        for process in process_tree.descendants(self._pid):
+            process_tree.kill(process)
+        return False
 
 
 def _peak() -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -17,7 +17,7 @@ from noetl.engine.value import Stored, Value, loads
 from noetl.errors import NoetlError, NotFound, TooLarge, Unavailable, UsageError
 from noetl.server.answers import answer, body_of, decoded, encoded, id_of, iso, number_of, raw_answer, runtime_of, sent, text_of
 from noetl.server.chunks import place_of
-from noetl.server.committer import DUPLICATE
+from noetl.server.committer import DUPLICATE, RECORDED
 from noetl.server.execution import issued_from_row
 from noetl.server.gate import Asked
 from noetl.server.listeners import wait
@@ -112,15 +112,41 @@ async def reported(runtime: Runtime, asked: Asked) -> bytes:
             one.result = await runtime.loader.stored(one.execution_id, one.command, one.fence)
             if one.result is None or one.result.size != entry["stored"]:
                 one.result, one.error = None, {"message": "the result was not stored whole", "type": "result"}
+    prompt = Prompt(runtime, asked, handout, pending)
     for one in pending:
         runtime.committer.put(one)
     answers = [await _word_of(one) for one in pending]
+    if prompt.answered:
+        return b""
     commands = await _handed(runtime, handout)
     if DUPLICATE in answers and handout.free > 0:
         commands += await _leased(runtime, worker_id, header, handout)
     elif handout.free > 0 and handout.pool in runtime.waiting:
         commands += await _contents(runtime, await _claim_now(runtime, worker_id, handout.pool, handout.free))
     return encoded({"answers": answers, "commands": commands})
+
+
+class Prompt:
+    """Answers a report the moment that its commit is done, where there is nothing to be read for it."""
+
+    def __init__(self, runtime: Runtime, asked: Asked, handout: Handout, reports: Sequence[Report]) -> None:
+        self.answered = False
+        self._runtime = runtime
+        self._asked = asked
+        self._handout = handout
+        self._reports = reports
+        if asked.can_be_early:
+            handout.left, handout.prompt = len(reports), self._answer
+
+    def _answer(self) -> None:
+        handout = self._handout
+        if handout.free > 0 and handout.pool in self._runtime.waiting:
+            return
+        told, shown = handout.told, handout.shown
+        if any(key not in told for key in handout.commands):
+            return
+        commands = [[str(key[0]), key[1], 1] if key in shown else told[key] for key in handout.commands]
+        self.answered = self._asked.now(encoded({"answers": [RECORDED] * len(self._reports), "commands": commands}))
 
 
 @router.post("/worker/heartbeat")

@@ -223,6 +223,28 @@ def test_only_what_a_header_can_have_is_told_ahead_and_once() -> None:
     run(tells, work)
 
 
+def test_an_answer_that_is_sent_at_once_is_the_only_one() -> None:
+    told: list[bool] = []
+
+    async def tells(asked: Asked) -> bytes:
+        told.append(asked.now(b"[1]"))
+        told.append(asked.now(b"[2]"))
+        return b"[3]"
+
+    async def work(bench: Bench) -> None:
+        for _ in range(2):
+            bench.writer.write(WHOLE)
+            assert b" 200 " in await bench.head()
+            assert await bench.reader.readexactly(3) == b"[1]"
+        bench.leaving.begin()
+        bench.writer.write(WHOLE)
+        assert b"\r\nconnection: close\r\n" in await bench.head()
+        assert await bench.reader.read() == b"[3]"
+        assert told == [True, False, True, False, False, False]
+
+    run(tells, work)
+
+
 def test_a_server_that_leaves_says_so_with_its_answer() -> None:
     async def work(bench: Bench) -> None:
         bench.leaving.begin()

@@ -20,6 +20,9 @@ class Transport:
     def write(self, data: bytes) -> None:
         self.written.append(data)
 
+    def set_write_buffer_limits(self, high: int) -> None:
+        assert high == 0
+
 
 async def test_each_drop_has_its_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that put the first down at once is not killed for the second by what was left of the first one's time."""
