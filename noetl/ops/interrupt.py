@@ -19,7 +19,8 @@ def heard_once(title: str) -> Iterator[None]:
 
     def again(_number: int, _frame: FrameType | None) -> None:
         # Not by sys.stderr, in the midst of a write to which it may have come.
-        os.write(2, f"{title}: what was started is being stopped\n".encode())
+        with contextlib.suppress(OSError):
+            os.write(2, f"{title}: what was started is being stopped\n".encode())
 
     def first(number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGINT, again)

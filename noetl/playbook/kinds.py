@@ -23,8 +23,8 @@ from noetl.playbook.shapes import (
     TEXTS,
     URL,
     VERSION,
-    Fields,
     Shape,
+    mapping_of,
 )
 
 COMMON: Mapping[str, Shape] = {"timeout": DURATION}
@@ -82,12 +82,9 @@ _CONTAINER: Mapping[str, Shape] = {
     "cpu": CPU,
     "pull": PULL,
 }
-_RUNTIME = Fields("a mapping", (dict,), MAPPING.schema, {**_CONTAINER, **dict.fromkeys(("provider", "type"), PROVIDER)})
-_JOB = Fields(
-    "a mapping",
-    (dict,),
-    MAPPING.schema,
-    {**_CONTAINER, "resources": MAPPING, **dict.fromkeys(("imagePullPolicy", "image_pull_policy"), PULL), "serviceAccountName": TEXT},
+_RUNTIME = mapping_of({**_CONTAINER, **dict.fromkeys(("provider", "type"), PROVIDER)})
+_JOB = mapping_of(
+    {**_CONTAINER, "resources": MAPPING, **dict.fromkeys(("imagePullPolicy", "image_pull_policy"), PULL), "serviceAccountName": TEXT}
 )
 _TRANSFER: Mapping[str, Shape] = {"source": MAPPING, "target": MAPPING, "chunk_size": COUNT}
 _PLAYBOOK: Mapping[str, Shape] = {"path": TEXT, "payload": MAPPING, "return_step": TEXT, "version": EDITION}

@@ -104,7 +104,7 @@ def _one_of(words: str, known: tuple[str, ...]) -> Words:
 
 def _written(words: str, types: tuple[type, ...], pattern: str) -> Written:
     texts = {"type": "string", "pattern": rf"^\s*$|{pattern}"}
-    numbers = [{"type": "number", "minimum": 0}] if int in types else []
+    numbers = [{"type": "number" if float in types else "integer", "minimum": 0}] if int in types else []
     return Written(words, types, {"anyOf": [texts, *numbers, TEMPLATE, {"type": "null"}]}, pattern)
 
 
@@ -132,7 +132,7 @@ EDITION = _Edition(
 VERSION = Shape("a number or text", (int, str), {"type": ["integer", "string", "null"]})
 URL = _written("a URL, such as https://example.com/data", (str,), r"^\s*[Hh][Tt][Tt][Pp][Ss]?://")
 PORT = _written("the number of a port", (int, str), r"^\s*0*[1-9]\d{0,4}\s*$")
-MEMORY = _written("an amount of memory, such as 512Mi", (int, float, str), r"^\s*\d+(\.\d+)?\s*[KkMmGgTt]?[Ii]?[Bb]?\s*$")
+MEMORY = _written("an amount of memory, such as 512Mi", (int, float, str), r"^\s*\d+(\.\d+)?\s*([KkMmGgTt][Ii]?)?[Bb]?\s*$")
 CPU = _written("a share of processors, such as 0.5 or 500m", (int, float, str), r"^\s*(\d+\.?\d*|\.\d+)m?\s*$")
 MAPPING = Shape("a mapping", (dict,), {"anyOf": [{"type": ["object", "null"]}, TEMPLATE]})
 TEXT_OR_MAPPING = Shape("text or a mapping", (str, dict), {"type": ["string", "object", "null"]})
@@ -141,3 +141,8 @@ DURATION = _Duration(
     (int, float, str),
     {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, _LENGTH, TEMPLATE, {"type": "null"}]},
 )
+
+
+def mapping_of(fields: Mapping[str, Shape]) -> Fields:
+    """Return the shape of a mapping of certain fields."""
+    return Fields(MAPPING.words, MAPPING.types, MAPPING.schema, fields)

@@ -54,6 +54,11 @@ class Handout:
     left: int = 0
     prompt: Callable[[], None] | None = None
 
+    def words(self, execution_id: int, command: int) -> Json:
+        """Return what the answer says of a command, of one that was shown only which it is; None where it is not put together yet."""
+        key = (execution_id, command)
+        return [str(execution_id), command, 1] if key in self.shown and key in self.told else self.told.get(key)
+
     def recorded(self) -> None:
         """One of the worker's reports is committed."""
         self.left -= 1

@@ -16,8 +16,8 @@ KEPT = 512 * 1024
 SHOWN_LINES = 10
 PULLS = ("missing", "always", "never")
 _PULLS = {"": "missing", "ifnotpresent": "missing", "if_not_present": "missing", **{name: name for name in PULLS}}
-_UNITS = {"": 1, "b": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?i?)b?\Z", re.IGNORECASE)
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*((?:[kmgt]i?)?)b?\Z", re.IGNORECASE)
 
 
 @dataclass(frozen=True)

@@ -142,10 +142,9 @@ class Prompt:
         handout = self._handout
         if handout.free > 0 and handout.pool in self._runtime.waiting:
             return
-        told, shown = handout.told, handout.shown
-        if any(key not in told for key in handout.commands):
+        commands = [handout.words(*key) for key in handout.commands]
+        if None in commands:
             return
-        commands = [[str(key[0]), key[1], 1] if key in shown else told[key] for key in handout.commands]
         self.answered = self._asked.now(encoded({"answers": [RECORDED] * len(self._reports), "commands": commands}))
 
 
@@ -302,8 +301,8 @@ async def _handed(runtime: Runtime, handout: Handout) -> list[Json]:
     found: list[Json] = []
     for execution_id, command_id in handout.commands:
         try:
-            if (told := handout.told.pop((execution_id, command_id), None)) is not None:
-                found.append([str(execution_id), command_id, 1] if (execution_id, command_id) in handout.shown else told)
+            if (words := handout.words(execution_id, command_id)) is not None:
+                found.append(words)
                 continue
             execution = await runtime.committer.execution(execution_id)
             if command_id not in execution.commands:

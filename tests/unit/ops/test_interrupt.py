@@ -53,6 +53,21 @@ def test_in_the_midst_of_a_line_that_is_printed(monkeypatch: pytest.MonkeyPatch)
         asyncio.run(work())
 
 
+def test_where_nobody_reads_what_is_printed() -> None:
+    """As with `2>&1 | head`: what was started is stopped all the same."""
+    kept, (reads, writes) = os.dup(2), os.pipe()
+    os.close(reads)
+    os.dup2(writes, 2)
+    try:
+        with pytest.raises(KeyboardInterrupt), heard_once("it"):
+            interrupt()
+            time.sleep(10)
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(writes)
+
+
 def test_in_an_event_loop() -> None:
     done: list[str] = []
 
